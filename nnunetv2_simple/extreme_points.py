@@ -1,0 +1,77 @@
+"""Extreme points: the six voxels where a lesion reaches furthest along each axis."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def extreme_points_from_mask(mask: np.ndarray) -> np.ndarray:
+    """Simulate the six clicks from a dense mask.
+
+    On each of the six faces of the bounding box the voxel of the mask nearest to the centroid of that face's mask
+    voxels is taken: where a radiologist would click.
+
+    Args:
+        mask: (z, y, x), non-zero inside the lesion.
+
+    Returns:
+        (6, 3) int array, rows z_min z_max y_min y_max x_min x_max, each row a voxel (z, y, x) of the mask.
+
+    Raises:
+        ValueError: If the mask is not three-dimensional or is empty.
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 3:
+        raise ValueError(f"mask must be three-dimensional (z, y, x), got shape {mask.shape}")
+    voxels = np.argwhere(mask)
+    if len(voxels) == 0:
+        raise ValueError(f"mask is empty, extreme points need at least one voxel; got shape {mask.shape}")
+    points = []
+    for axis in range(3):
+        for extreme in (voxels[:, axis].min(), voxels[:, axis].max()):
+            face = voxels[voxels[:, axis] == extreme]
+            points.append(face[np.argmin(((face - face.mean(axis=0)) ** 2).sum(axis=1))])
+    return np.array(points)
+
+
+def sort_extreme_points(points: Sequence) -> np.ndarray:
+    """Bring six points of any order into the order z_min z_max y_min y_max x_min x_max.
+
+    Which point is which follows from the geometry alone: along each axis the lowest and the highest one. Points that
+    are in order already come back unchanged.
+
+    Args:
+        points: (6, 3) voxels (z, y, x) in any order.
+
+    Returns:
+        (6, 3) int array in the order of :func:`extreme_points_from_mask`.
+
+    Raises:
+        ValueError: If there are not exactly six points of three finite coordinates.
+    """
+    points = np.asarray(points, dtype=float)
+    if points.shape != (6, 3):
+        raise ValueError(f"expected six extreme points of three coordinates, got an array of shape {points.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError(f"extreme points must be finite, got {points.tolist()}")
+    points = np.rint(points).astype(int)
+    order = []
+    for row in range(6):
+        coordinates = points[:, row // 2]
+        extreme = coordinates.min() if row % 2 == 0 else coordinates.max()
+        # several points may share an extreme coordinate: the one given in this row comes first
+        order.append(row if coordinates[row] == extreme else int(np.argmax(coordinates == extreme)))
+    return points[order]
+
+
+def bounding_box(extreme_points: np.ndarray) -> tuple[slice, slice, slice]:
+    """Return the box spanned by the extreme points, faces included.
+
+    Args:
+        extreme_points: (6, 3) voxels (z, y, x).
+
+    Returns:
+        One slice per axis.
+    """
+    lower, upper = np.min(extreme_points, axis=0), np.max(extreme_points, axis=0) + 1
+    return tuple(slice(int(a), int(b)) for a, b in zip(lower, upper, strict=True))

@@ -1,0 +1,130 @@
+"""Random walker on a volume: the probability that a walk meets a foreground seed before a background seed.
+
+Neighbouring voxels i, j (6-neighbourhood) with intensities g are joined by an edge of weight
+
+    w_ij = exp(-beta * ((g_i - g_j) / spacing_mm)^2 / (10 * std(g))) + 1e-10,
+
+scikit-image's scale. With the graph Laplacian L of these weights, split into seeded (S) and unseeded (U) voxels, and
+p_S = 1 on foreground and 0 on background seeds, the probabilities solve
+
+    L_UU p_U = -L_US p_S        (the discrete Dirichlet problem; Grady 2006, eq. 11).
+
+The weights spread over ten orders of magnitude, so Jacobi or multigrid preconditioners leave regions that hang on by
+faint edges only far from converged. The maximum-weight spanning tree of the graph holds just those faint edges, and a
+tree factorises without fill: as a preconditioner (Vaidya's support tree) it lets conjugate gradients converge to the
+solution of a direct solver.
+
+References:
+    Grady, Random walks for image segmentation, IEEE TPAMI 28(11), 2006.
+    Boman & Hendrickson, Support theory for preconditioning, SIAM J. Matrix Anal. Appl. 25(3), 2003.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.sparse.linalg import LinearOperator, cg, splu
+
+SMALLEST_WEIGHT = 1e-10
+RESIDUAL_TOLERANCE = 1e-8  # relative; pseudo-masks no longer change from 1e-6 on
+
+
+class RandomWalker:
+    """The graph of one image, built once for any number of walks.
+
+    Args:
+        image: (z, y, x) float intensities, not constant.
+        spacing_mm: Voxel size (z, y, x).
+        beta: Penalty on intensity differences.
+        intensity_std: The std(g) of the formula; the image's own if None.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        *,
+        spacing_mm: Sequence[float],
+        beta: float,
+        intensity_std: float | None = None,
+    ):
+        self._shape = image.shape
+        scale = -beta / (10 * (image.std() if intensity_std is None else intensity_std))
+        voxels = np.arange(image.size).reshape(image.shape)
+        first, second, weights = [], [], []
+        for axis in range(3):
+            along = np.moveaxis(voxels, axis, 0)
+            difference = np.diff(image, axis=axis) / spacing_mm[axis]
+            first.append(along[:-1].ravel())
+            second.append(along[1:].ravel())
+            weights.append(np.moveaxis(np.exp(scale * difference**2) + SMALLEST_WEIGHT, axis, 0).ravel())
+        self._weights = _symmetric(
+            np.concatenate(first), np.concatenate(second), np.concatenate(weights), size=image.size
+        )
+        self._degrees = self._weights.sum(axis=1)
+
+    def walk(self, foreground: np.ndarray, background: np.ndarray, *, initial: np.ndarray | None = None) -> np.ndarray:
+        """Return the foreground probability of every voxel.
+
+        Args:
+            foreground: (z, y, x) bool, foreground seeds.
+            background: (z, y, x) bool, background seeds. Without any the probability is 1 everywhere.
+            initial: (z, y, x) probabilities to start the solver from, such as those of an earlier walk.
+
+        Returns:
+            (z, y, x) float in [0, 1]; 1 and 0 on the seeds.
+
+        Raises:
+            RuntimeError: If the solver does not converge.
+        """
+        probability = foreground.astype(float).ravel()
+        unseeded = np.flatnonzero(~(foreground | background).ravel())
+        if len(unseeded):
+            rows = self._weights[unseeded]
+            among_unseeded = rows[:, unseeded]
+            to_foreground = rows @ probability
+            start = None if initial is None else initial.ravel()[unseeded]
+            probability[unseeded] = _solve_dirichlet(among_unseeded, self._degrees[unseeded], to_foreground, start)
+        return probability.clip(0, 1).reshape(self._shape)
+
+
+def _solve_dirichlet(
+    weights: sparse.csr_array, degrees: np.ndarray, right_hand_side: np.ndarray, start: np.ndarray | None
+) -> np.ndarray:
+    """Solve (diag(degrees) - weights) p = right_hand_side, scaled to unit diagonal."""
+    scaling = 1 / np.sqrt(degrees)
+    scale = sparse.diags_array(scaling)
+    laplacian = scale @ (sparse.diags_array(degrees) - weights) @ scale
+    tree = scale @ _tree_laplacian(weights, degrees) @ scale
+    factor = splu(tree.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    solution, not_converged = cg(
+        laplacian.tocsr(),
+        scaling * right_hand_side,
+        x0=None if start is None else start / scaling,
+        rtol=RESIDUAL_TOLERANCE,
+        atol=0.0,
+        M=LinearOperator(tree.shape, factor.solve),
+    )
+    if not_converged:
+        raise RuntimeError(f"the random walker did not converge on {len(degrees)} voxels within {not_converged} steps")
+    return scaling * solution
+
+
+def _tree_laplacian(weights: sparse.csr_array, degrees: np.ndarray) -> sparse.csr_array:
+    """Laplacian of the maximum-weight spanning tree of the unseeded voxels and one node that stands for all seeds."""
+    num_unseeded = len(degrees)
+    to_seeds = degrees - weights.sum(axis=1)
+    beside_seeds = np.flatnonzero(to_seeds > SMALLEST_WEIGHT / 2)
+    upper = sparse.triu(weights).tocoo()
+    first = np.concatenate((upper.row, beside_seeds))
+    second = np.concatenate((upper.col, np.full(len(beside_seeds), num_unseeded)))
+    edge_weights = np.concatenate((upper.data, to_seeds[beside_seeds]))
+    costs = 1 + np.log(edge_weights.max() / edge_weights)  # positive, least for the heaviest edge
+    tree = minimum_spanning_tree(sparse.coo_array((costs, (first, second)), shape=(num_unseeded + 1,) * 2)).tocoo()
+    tree_weights = _symmetric(tree.row, tree.col, edge_weights.max() * np.exp(1 - tree.data), size=num_unseeded + 1)
+    return (sparse.diags_array(tree_weights.sum(axis=1)) - tree_weights)[:num_unseeded, :num_unseeded]
+
+
+def _symmetric(first: np.ndarray, second: np.ndarray, weights: np.ndarray, *, size: int) -> sparse.csr_array:
+    rows, columns = np.concatenate((first, second)), np.concatenate((second, first))
+    return sparse.coo_array((np.concatenate((weights, weights)), (rows, columns)), shape=(size, size)).tocsr()
