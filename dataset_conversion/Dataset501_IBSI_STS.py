@@ -1,0 +1,38 @@
+"""Soft-tissue sarcoma, T1-weighted MR, of the IBSI validation data set.
+
+The data are public: repository theibsi/data_sets, folder ibsi_validation/nifti (51 patients, CC BY 3.0), with one
+folder per patient that holds MR_T1_image.nii.gz and MR_T1_mask.nii.gz. The six clicks are simulated from the masks.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunetv2_simple.conversion import Case, WalkerImage
+from nnunetv2_simple.dataset_conversion.convert import add_output_arguments, convert
+
+
+def find_cases(folder: Path) -> list[Case]:
+    """List the patients of a folder ``STS_NNN/MR_T1_{image,mask}.nii.gz``."""
+    return [
+        Case(
+            patient.name,
+            (str(patient / "MR_T1_image.nii.gz"),),
+            mask_file=str(patient / "MR_T1_mask.nii.gz"),
+        )
+        for patient in sorted(folder.glob("STS_*"))
+        if patient.is_dir()
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-i", type=Path, required=True, help="Folder that holds the patients' folders STS_NNN")
+    add_output_arguments(parser, dataset_id=501, dataset_name="IBSI_STS")
+    args = parser.parse_args(argv)
+    return convert(find_cases(args.i), args, ["T1"], WalkerImage())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

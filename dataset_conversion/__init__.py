@@ -1,0 +1,1 @@
+"""Scripts that write nnU-Net raw datasets."""

@@ -1,0 +1,59 @@
+"""Reading images and comparing their geometry, with SimpleITK."""
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+
+IMAGE_FILE_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+GEOMETRY_TOLERANCE = 1e-4  # mm for spacing and origin, unitless for direction cosines
+
+
+def read_volume(file: str) -> sitk.Image:
+    """Read a three-dimensional image of one channel.
+
+    Args:
+        file: Any format SimpleITK reads.
+
+    Raises:
+        ValueError: If the file cannot be read, is not such an image, or holds NaN or infinite voxels.
+    """
+    try:
+        image = sitk.ReadImage(str(file))
+    except RuntimeError as error:
+        raise ValueError(f"cannot read {file} as an image: {str(error).strip().splitlines()[-1]}") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise ValueError(
+            f"{file} must be a three-dimensional image of one channel, got {image.GetDimension()} dimensions and "
+            f"{image.GetNumberOfComponentsPerPixel()} channels"
+        )
+    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
+        raise ValueError(f"{file} holds NaN or infinite voxels")
+    return image
+
+
+def check_same_geometry(image: sitk.Image, other: sitk.Image, *, names: tuple[str, str]) -> None:
+    """Make sure two images share size, spacing, origin and direction.
+
+    Args:
+        image: The one.
+        other: The other.
+        names: What to call them in the error, such as their files.
+
+    Raises:
+        ValueError: Naming the first property that differs, and both values.
+    """
+    for what in ("Size", "Spacing", "Origin", "Direction"):
+        values = [getattr(i, f"Get{what}")() for i in (image, other)]
+        if not np.allclose(*values, rtol=0, atol=GEOMETRY_TOLERANCE):
+            raise ValueError(f"{what.lower()} differs: {values[0]} in {names[0]}, {values[1]} in {names[1]}")
+
+
+def spacing_zyx_mm(image: sitk.Image) -> tuple[float, float, float]:
+    """Return the voxel size in mm in the order of the image's array (z, y, x)."""
+    return image.GetSpacing()[::-1]
+
+
+def image_like(array: np.ndarray, image: sitk.Image) -> sitk.Image:
+    """Make an image of an array (z, y, x), with the geometry of another image."""
+    result = sitk.GetImageFromArray(array)
+    result.CopyInformation(image)
+    return result
