@@ -1,0 +1,56 @@
+"""The feature vector Z of every voxel: the input of the decoder's last segmentation layer."""
+
+import torch
+from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the network inside DistributedDataParallel and torch.compile wrappers."""
+    if isinstance(network, DistributedDataParallel):
+        network = network.module
+    if isinstance(network, OptimizedModule):
+        network = network._orig_mod
+    return network
+
+
+class FeatureTap:
+    """Keep, at every forward pass, what enters the last 1x1x1 segmentation layer.
+
+    A hook adds no parameters and leaves the network's output alone, so checkpoints and predictions stay ordinary
+    nnU-Net ones.
+
+    Args:
+        network: A network with nnU-Net's decoder, possibly wrapped by DDP or torch.compile.
+
+    Raises:
+        NotImplementedError: If the network has no ``decoder.seg_layers``.
+
+    Reference:
+        Zhong & Wang, SimPLe, MICCAI 2023, section 2.2.
+    """
+
+    def __init__(self, network: nn.Module):
+        segmentation_layers = getattr(getattr(unwrap(network), "decoder", None), "seg_layers", None)
+        if segmentation_layers is None:
+            raise NotImplementedError(
+                f"{type(unwrap(network)).__name__} has no decoder with seg_layers, so its voxel features cannot be "
+                f"tapped; use an architecture with nnU-Net's U-Net decoder"
+            )
+        self._features: torch.Tensor | None = None
+        self._hook = segmentation_layers[-1].register_forward_pre_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._features = inputs[0]
+
+    def pop(self) -> torch.Tensor:
+        """Return the features (B, D, *spatial) of the latest forward pass and let go of them."""
+        assert self._features is not None, "no forward pass since the features were last taken"
+        features, self._features = self._features, None
+        return features
+
+    def close(self) -> None:
+        """Remove the hook."""
+        self._hook.remove()
+        self._features = None

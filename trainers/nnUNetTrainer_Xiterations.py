@@ -1,0 +1,19 @@
+"""nnU-Net's own training with the schedule of SimPLeTrainer_800iterations' retraining."""
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class nnUNetTrainer_800iterations(nnUNetTrainer):  # noqa: N801 (nnU-Net's naming)
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's signature)
+    ):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = 8
+        self.num_iterations_per_epoch = 100
+        self.num_val_iterations_per_epoch = 5
