@@ -25,29 +25,25 @@ def plot_phases(phases: Sequence[Phase], values: dict[str, list], output_folder:
         "loss": ("train_losses", "val_losses", "partial_cross_entropy"),
         "voxel terms": ("contrastive", "propagation"),
         "share of unlabelled\nvoxels propagated": ("propagated_share",),
-        "pseudo Dice\n(weak labels)": ("mean_fg_dice",),
+        "pseudo Dice\n(on weak labels)": ("mean_fg_dice",),
         "learning rate": ("lrs",),
     }
-    figure, axes = plt.subplots(len(panels), 1, figsize=(10, 2.4 * len(panels)), sharex=True, layout="constrained")
-    num_epochs = len(values["train_losses"])
-    for axis, (title, keys) in zip(axes, panels.items(), strict=True):
-        for phase, colour in zip(phases, PHASE_COLOURS * len(phases), strict=False):
-            start = first_epoch(phases, phase)
-            axis.axvspan(start - 0.5, start + phase.num_epochs - 0.5, color=colour, zorder=0)
-        for key in keys:
-            axis.plot(values[key], label=key.replace("_", " "), marker="." if num_epochs < 60 else None)
-        axis.set_ylabel(title)
-        axis.legend(loc="upper right", fontsize="small")
-    for phase in phases:
-        axes[0].text(
-            first_epoch(phases, phase) + phase.num_epochs / 2 - 0.5,
-            1.02,
-            phase.name,
-            ha="center",
-            transform=axes[0].get_xaxis_transform(),
-        )
-    axes[-1].set_yscale("log")
-    axes[-1].set_xlabel("epoch")
-    axes[0].set_xlim(-0.5, max(sum(phase.num_epochs for phase in phases) - 0.5, 0.5))
-    figure.savefig(join(output_folder, "simple_progress.png"), dpi=80)
-    plt.close(figure)
+    with plt.style.context("default"):  # nnU-Net's own plot changes the style of the whole process
+        figure, axes = plt.subplots(len(panels), 1, figsize=(10, 12), sharex=True, layout="constrained")
+        marker = "." if len(values["train_losses"]) < 60 else None
+        for axis, (title, keys) in zip(axes, panels.items(), strict=True):
+            for phase, colour in zip(phases, PHASE_COLOURS, strict=False):
+                start = first_epoch(phases, phase) - 0.5
+                axis.axvspan(start, start + phase.num_epochs, color=colour, zorder=0)
+            for key in keys:
+                axis.plot(values[key], label=key.replace("_", " "), marker=marker)
+            axis.set_ylabel(title)
+            axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        for phase in phases:
+            middle = first_epoch(phases, phase) + phase.num_epochs / 2 - 0.5
+            axes[0].text(middle, 1.03, phase.name, ha="center", transform=axes[0].get_xaxis_transform())
+        axes[0].set_xlim(-0.5, sum(phase.num_epochs for phase in phases) - 0.5)
+        axes[-1].set_yscale("log")
+        axes[-1].set_xlabel("epoch")
+        figure.savefig(join(output_folder, "simple_progress.png"), dpi=80)
+        plt.close(figure)

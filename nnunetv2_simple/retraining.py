@@ -130,9 +130,10 @@ def _check_mask(mask: np.ndarray, mask_file: str, label_manager: LabelManager, *
         raise ValueError(
             f"pseudo-mask {mask_file} must have the shape of its image {tuple(shape)}, got {mask.shape[1:]}"
         )
-    unknown = sorted(set(np.unique(mask)) - set(label_manager.all_labels))
+    labels = [int(label) for label in label_manager.all_labels]
+    unknown = sorted(set(np.unique(mask).tolist()) - set(labels))
     if unknown:
-        raise ValueError(f"pseudo-mask {mask_file} may hold the labels {label_manager.all_labels}, got {unknown}")
+        raise ValueError(f"pseudo-mask {mask_file} may hold the labels {labels}, got {unknown}")
 
 
 def _on_preprocessed_grid(

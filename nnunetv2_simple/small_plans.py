@@ -14,14 +14,21 @@ def shrink_plans(
     Args:
         plans: nnU-Net's plans.
         name: ``plans_name`` of the result.
-        features_per_stage: One number per stage, at most as many as the plans have.
+        features_per_stage: One number per stage. Stages beyond those of the plans are left out.
         patch_size: Upper limit per axis (z, y, x), made divisible by the strides.
         configuration: The configuration to shrink; the others are left out.
 
     Returns:
         New plans.
+
+    Raises:
+        ValueError: If fewer than three stages are asked for.
     """
-    small = deepcopy(plans[("configurations")][configuration])
+    if len(features_per_stage) < 3:
+        raise ValueError(
+            f"nnU-Net's deep supervision needs at least three stages, got features_per_stage {features_per_stage}"
+        )
+    small = deepcopy(plans["configurations"][configuration])
     architecture = small["architecture"]["arch_kwargs"]
     num_stages = min(len(features_per_stage), architecture["n_stages"])
     architecture["n_stages"] = num_stages

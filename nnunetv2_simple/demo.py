@@ -1,0 +1,248 @@
+"""nnUNetv2_simple_demo: the whole job on phantoms, with nnU-Net's own commands, small enough for a laptop's CPU."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+
+from nnunetv2_simple.figures import draw_stages
+from nnunetv2_simple.phantom import generate_phantom
+from nnunetv2_simple.small_plans import shrink_plans
+from nnunetv2_simple.trainer_folder import trainer_folder
+
+WEAK_ID, DENSE_ID, NAME = 501, 502, "BreastPhantom"
+WEAK_DATASET, DENSE_DATASET = f"Dataset{WEAK_ID}_{NAME}", f"Dataset{DENSE_ID}_{NAME}_dense"
+PLANS = "nnUNetPlans_small"
+PHANTOM_SHAPE, PHANTOM_SPACING_MM = (32, 72, 72), (2.4, 1.4, 1.4)
+FEATURES_PER_STAGE, PATCH_SIZE = (8, 16, 32, 64), (16, 48, 48)
+WEAK_TRAINER, DENSE_TRAINER = "SimPLeTrainer_800iterations", "nnUNetTrainer_800iterations"
+
+# what is compared: method, dataset, trainer, checkpoint
+METHODS = (
+    ("L_pce + L_ctr (train)", WEAK_ID, WEAK_TRAINER, "checkpoint_train.pth"),
+    ("  + SimPLe (fine-tune)", WEAK_ID, WEAK_TRAINER, "checkpoint_finetune.pth"),
+    ("  + retrain = SimPLeTrainer", WEAK_ID, WEAK_TRAINER, "checkpoint_final.pth"),
+    ("full supervision", DENSE_ID, DENSE_TRAINER, "checkpoint_final.pth"),
+)
+
+
+class Demo:
+    """Runs the steps in one output folder.
+
+    Args:
+        folder: Gets everything the demo writes.
+        num_training: Phantoms to train on, a fifth of which nnU-Net keeps for validation.
+        num_test: Unseen phantoms to predict.
+        seed: Seed of the phantoms.
+    """
+
+    def __init__(self, folder: Path, *, num_training: int, num_test: int, seed: int):
+        self.folder = folder
+        self.num_training = num_training
+        self.num_test = num_test
+        self.seed = seed
+        self.raw, self.preprocessed, self.results = (
+            folder / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+        )
+        self.environment = os.environ | {
+            "nnUNet_raw": str(self.raw),
+            "nnUNet_preprocessed": str(self.preprocessed),
+            "nnUNet_results": str(self.results),
+            "nnUNet_extTrainer": str(trainer_folder()),
+            "nnUNet_n_proc_DA": "1",
+            "nnUNet_def_n_proc": "2",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.start = time.monotonic()
+
+    def run(self) -> None:
+        self.say("1/6 phantoms")
+        self.write_phantoms()
+        self.say("2/6 six clicks per tumour -> pseudo-masks -> nnU-Net dataset")
+        self.convert()
+        self.say("3/6 plan and preprocess")
+        self.plan_and_preprocess()
+        self.say("4/6 train: SimPLe from six clicks, then full supervision from dense masks")
+        for dataset, trainer in ((WEAK_ID, WEAK_TRAINER), (DENSE_ID, DENSE_TRAINER)):
+            self.command("nnUNetv2_train", dataset, "3d_fullres", 0, "-tr", trainer, "-p", PLANS, "-device", "cpu")
+        self.say("5/6 predict unseen cases")
+        scores = {}
+        for method, dataset, trainer, checkpoint in METHODS:
+            scores[method] = self.predict_and_score(dataset, trainer, checkpoint)
+        self.say("6/6 picture")
+        picture = self.draw_picture()
+        self.report(scores, picture)
+
+    def say(self, text: str) -> None:
+        elapsed = time.monotonic() - self.start
+        print(f"\n[{elapsed / 60:4.1f} min] {text}", flush=True)
+
+    def command(self, *words: str | int | Path) -> None:
+        """Run a command line, its output in full in a log, its progress on the screen."""
+        words = [str(word) for word in words]
+        print("$ " + " ".join(words), flush=True)
+        executable = Path(sys.executable).parent / words[0]
+        with (
+            open(self.folder / "commands.log", "a") as log,
+            subprocess.Popen(
+                [str(executable) if executable.exists() else words[0], *words[1:]],
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process,
+        ):
+            log.write("$ " + " ".join(words) + "\n")
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                if progress := progress_of(line):
+                    print("    " + progress, flush=True)
+        if process.returncode:
+            sys.exit(f"{words[0]} failed with exit status {process.returncode}, see {self.folder / 'commands.log'}")
+
+    def write_phantoms(self) -> None:
+        for folder in ("images", "masks"):
+            (self.folder / "phantoms" / folder).mkdir(parents=True)
+        for number in range(self.num_training + self.num_test):
+            phantom = generate_phantom(
+                np.random.default_rng([self.seed, number]), shape=PHANTOM_SHAPE, spacing_mm=PHANTOM_SPACING_MM
+            )
+            files = {
+                f"images/breast_{number:03d}_0000.nii.gz": phantom.pre_contrast,
+                f"images/breast_{number:03d}_0001.nii.gz": phantom.post_contrast,
+                f"masks/breast_{number:03d}.nii.gz": phantom.tumour,
+            }
+            for file, array in files.items():
+                image = sitk.GetImageFromArray(array)
+                image.SetSpacing(phantom.spacing_mm[::-1])
+                sitk.WriteImage(image, str(self.folder / "phantoms" / file))
+
+    def convert(self) -> None:
+        phantoms = self.folder / "phantoms"
+        self.command(
+            *("nnUNetv2_simple_convert", "-i", phantoms / "images", "-m", phantoms / "masks"),
+            *("-d", WEAK_ID, "-n", NAME, "-dense", DENSE_ID, "-num_test", self.num_test),
+            *("-channels", "pre", "post", "-walker_channel", 1),
+        )
+
+    def plan_and_preprocess(self) -> None:
+        self.command(
+            *("nnUNetv2_plan_and_preprocess", "-d", WEAK_ID, DENSE_ID, "-c", "3d_fullres"),
+            *("--verify_dataset_integrity", "-npfp", 2, "-np", 2),
+        )
+        plans = json.loads((self.preprocessed / WEAK_DATASET / "nnUNetPlans.json").read_text())
+        for dataset in (WEAK_DATASET, DENSE_DATASET):
+            small = shrink_plans(
+                plans | {"dataset_name": dataset},
+                name=PLANS,
+                configuration="3d_fullres",
+                features_per_stage=FEATURES_PER_STAGE,
+                patch_size=PATCH_SIZE,
+            )
+            (self.preprocessed / dataset / f"{PLANS}.json").write_text(json.dumps(small, indent=4))
+
+    def predict_and_score(self, dataset: int, trainer: str, checkpoint: str) -> np.ndarray:
+        """Return Dice and Jaccard, one row per unseen case."""
+        predictions = self.folder / "predictions" / f"{trainer}_{Path(checkpoint).stem}"
+        self.command(
+            *("nnUNetv2_predict", "-d", dataset, "-i", self.raw / WEAK_DATASET / "imagesTs", "-o", predictions),
+            *("-c", "3d_fullres", "-f", 0, "-tr", trainer, "-p", PLANS, "-chk", checkpoint),
+            *("--disable_tta", "-device", "cpu", "-npp", 1, "-nps", 1),
+        )
+        self.command(
+            *("nnUNetv2_evaluate_simple", self.raw / WEAK_DATASET / "referencesTs", predictions, "-l", 1, "-np", 1)
+        )
+        cases = json.loads((predictions / "summary.json").read_text())["metric_per_case"]
+        return np.array([[case["metrics"]["1"][key] for key in ("Dice", "IoU")] for case in cases])
+
+    def fold_folder(self) -> Path:
+        return self.results / WEAK_DATASET / f"{WEAK_TRAINER}__{PLANS}__3d_fullres" / "fold_0"
+
+    def draw_picture(self) -> Path:
+        """Draw the stages of three training cases: initial pseudo-mask, trained, fine-tuned, reference."""
+        splits = json.loads((self.preprocessed / WEAK_DATASET / "splits_final.json").read_text())
+        cases = splits[0]["train"][:3]
+        images = self.folder / "picture_images"
+        images.mkdir()
+        for case in cases:
+            for channel in (0, 1):
+                name = f"{case}_{channel:04d}.nii.gz"
+                shutil.copy(self.raw / WEAK_DATASET / "imagesTr" / name, images / name)
+        trained = self.folder / "predictions" / "training_cases_checkpoint_train"
+        self.command(
+            *("nnUNetv2_predict", "-d", WEAK_ID, "-i", images, "-o", trained, "-c", "3d_fullres", "-f", 0),
+            *("-tr", WEAK_TRAINER, "-p", PLANS, "-chk", "checkpoint_train.pth"),
+            *("--disable_tta", "-device", "cpu", "-npp", 1, "-nps", 1),
+        )
+        picture = self.folder / "stages.png"
+        draw_stages(
+            cases,
+            image_folder=images,
+            channel=1,
+            stages={
+                "initial pseudo-mask": self.raw / WEAK_DATASET / "labelsTr",
+                "trained": trained,
+                "fine-tuned": self.fold_folder() / "pseudo_masks",
+                "reference": self.raw / WEAK_DATASET / "referencesTr",
+            },
+            output_file=picture,
+        )
+        return picture
+
+    def report(self, scores: dict[str, np.ndarray], picture: Path) -> None:
+        lines = [
+            f"Dice and Jaccard in % on {self.num_test} unseen phantoms (mean ± std), measured in this run:",
+            "",
+            "| method | Dice | Jaccard |",
+            "|---|---|---|",
+        ]
+        for method, values in scores.items():
+            (dice, jaccard), (dice_std, jaccard_std) = 100 * values.mean(axis=0), 100 * values.std(axis=0)
+            lines.append(f"| {method} | {dice:.1f} ± {dice_std:.1f} | {jaccard:.1f} ± {jaccard_std:.1f} |")
+        (self.folder / "results.md").write_text("\n".join(lines) + "\n")
+        self.say("done\n\n" + "\n".join(lines))
+        print(f"\npicture:      {picture}")
+        print(f"training log: {self.fold_folder() / 'simple_progress.png'}")
+        print(f"everything:   {self.folder}")
+
+
+def progress_of(line: str) -> str | None:
+    """Return what of a line of nnU-Net's output tells how far the work is; None if nothing does."""
+    text = line.strip().partition(": ")[2] if line[:2] == "20" else line.strip()
+    shown = ("Epoch ", "train_loss", "Phase ", "pseudo-mask ", "predicting ", "Predicting ", "FAILED", "ERROR")
+    if text.startswith(shown) or "cases converted" in text:
+        return text[:100]
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description="Train nnU-Net from six clicks per tumour and from dense masks, on synthetic breast DCE-MRI."
+    )
+    parser.add_argument("-o", type=Path, default=Path("demo_output"), help="Output folder. Default: demo_output")
+    parser.add_argument("-num_training", type=int, default=15, help="Phantoms to train on. Default: 15")
+    parser.add_argument("-num_test", type=int, default=6, help="Unseen phantoms to predict. Default: 6")
+    parser.add_argument("-seed", type=int, default=0, help="Seed of the phantoms. Default: 0")
+    parser.add_argument("--overwrite", action="store_true", help="Remove the output folder first")
+    args = parser.parse_args(argv)
+    if args.o.exists() and args.overwrite:
+        if any(args.o.iterdir()) and not (args.o / "phantoms").is_dir():
+            parser.error(f"{args.o} is no output folder of this demo, it will not be removed")
+        shutil.rmtree(args.o)
+    if args.o.exists() and any(args.o.iterdir()):
+        parser.error(f"{args.o} is not empty, choose another folder or --overwrite")
+    args.o.mkdir(parents=True, exist_ok=True)
+    Demo(args.o.resolve(), num_training=args.num_training, num_test=args.num_test, seed=args.seed).run()
+
+
+if __name__ == "__main__":
+    main()

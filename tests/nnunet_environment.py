@@ -1,0 +1,112 @@
+"""A tiny nnU-Net installation's worth of data for the end-to-end tests, and its commands."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from nnunetv2_simple.phantom import generate_phantom
+from nnunetv2_simple.small_plans import shrink_plans
+from nnunetv2_simple.trainer_folder import trainer_folder
+
+TINY_TRAINERS = Path(__file__).parent / "tiny_trainers"
+DATASET, DENSE_DATASET = "Dataset501_Tiny", "Dataset502_Tiny_dense"
+PLANS = "nnUNetPlans_tiny"
+
+
+@dataclass(frozen=True)
+class NNUNetEnvironment:
+    folder: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "nnUNet_raw": str(self.folder / "raw"),
+            "nnUNet_preprocessed": str(self.folder / "preprocessed"),
+            "nnUNet_results": str(self.folder / "results"),
+            "nnUNet_extTrainer": os.pathsep.join((str(trainer_folder()), str(TINY_TRAINERS))),
+            "nnUNet_n_proc_DA": "1",
+            "nnUNet_def_n_proc": "1",
+        }
+
+    @property
+    def dataset(self) -> Path:
+        return self.folder / "raw" / DATASET
+
+    @property
+    def preprocessed(self) -> Path:
+        return self.folder / "preprocessed" / DATASET
+
+    def fold_folder(self, trainer: str) -> Path:
+        return self.folder / "results" / DATASET / f"{trainer}__{PLANS}__3d_fullres" / "fold_0"
+
+    def start(self, *command: str | int | Path, log: Path) -> subprocess.Popen:
+        """Start a console script of this Python environment; its output goes to a file."""
+        executable, *arguments = (str(word) for word in command)
+        return subprocess.Popen(
+            [str(Path(sys.executable).parent / executable), *arguments],
+            env=os.environ | self.variables | {"PYTHONUNBUFFERED": "1"},
+            stdout=log.open("a"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # its own process group, so that a test can kill its workers with it
+        )
+
+    def run(self, *command: str | int | Path) -> str:
+        """Run a console script to its end; it must succeed."""
+        log = self.folder / "commands.log"
+        begin = log.stat().st_size if log.exists() else 0
+        status = self.start(*command, log=log).wait()
+        output = log.read_text()[begin:]
+        assert status == 0, output[-5000:]
+        return output
+
+    def train_command(self, trainer: str, *flags: str) -> tuple:
+        return ("nnUNetv2_train", 501, "3d_fullres", 0, "-tr", trainer, "-p", PLANS, "-device", "cpu", *flags)
+
+    def predict(self, trainer: str, checkpoint: str, images: Path, output: Path) -> Path:
+        self.run(
+            *("nnUNetv2_predict", "-d", 501, "-i", images, "-o", output, "-c", "3d_fullres", "-f", 0),
+            *("-tr", trainer, "-p", PLANS, "-chk", checkpoint, "-device", "cpu", "-npp", 1, "-nps", 1),
+        )
+        return output
+
+    @property
+    def splits(self) -> dict[str, list[str]]:
+        return json.loads((self.preprocessed / "splits_final.json").read_text())[0]
+
+
+def build_environment(folder: Path) -> NNUNetEnvironment:
+    """Phantoms of two spacings -> converted -> planned and preprocessed, all through the command line."""
+    environment = NNUNetEnvironment(folder)
+    for name in ("raw", "preprocessed", "results", "images", "masks"):
+        (folder / name).mkdir()
+    for number in range(5):
+        spacing_mm = (2.6, 1.4, 1.4) if number % 2 else (3.0, 1.6, 1.6)
+        phantom = generate_phantom(np.random.default_rng([1, number]), shape=(20, 44, 40), spacing_mm=spacing_mm)
+        for file, array in {
+            f"images/case_{number}_0000.nii.gz": phantom.post_contrast,
+            f"masks/case_{number}.nii.gz": phantom.tumour,
+        }.items():
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing(spacing_mm[::-1])
+            image.SetOrigin((10.0, -20.0, 30.0))
+            sitk.WriteImage(image, str(folder / file))
+    environment.run(
+        *("nnUNetv2_simple_convert", "-i", folder / "images", "-m", folder / "masks"),
+        *("-d", 501, "-n", "Tiny", "-dense", 502, "-np", 1),
+    )
+    environment.run(
+        *("nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "3d_fullres", "--verify_dataset_integrity"),
+        *("-npfp", 1, "-np", 1),
+    )
+    plans = json.loads((environment.preprocessed / "nnUNetPlans.json").read_text())
+    tiny = shrink_plans(
+        plans, name=PLANS, configuration="3d_fullres", features_per_stage=(4, 8, 8), patch_size=(12, 24, 24)
+    )
+    (environment.preprocessed / f"{PLANS}.json").write_text(json.dumps(tiny))
+    return environment

@@ -1,0 +1,445 @@
+"""Conversion through the command line, on a few tiny cases on disk."""
+
+import json
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
+from nnunetv2_simple import __version__
+from nnunetv2_simple.conversion import Case, convert_dataset
+from nnunetv2_simple.dataset_conversion import Dataset501_IBSI_STS, convert
+from nnunetv2_simple.extreme_points import extreme_points_from_mask
+from nnunetv2_simple.pseudo_mask import generate_pseudo_mask
+
+SHAPE = (9, 15, 13)
+SPACING_ZYX_MM = (2.7, 1.1, 0.8)
+
+
+def oblique_image(array, *, seed=0):
+    """An image whose axes are rotated, away from the origin and anisotropic; another one for every seed."""
+    rotation = sitk.Euler3DTransform()
+    rotation.SetRotation(0.2 + 0.05 * seed, -0.1, 0.3)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING_ZYX_MM[::-1])
+    image.SetOrigin((-31.5 + seed, 12.25, 70.0))
+    image.SetDirection(rotation.GetMatrix())
+    return image
+
+
+def tumour_mask(seed=0):
+    centre = (4 + seed % 2, 7, 6)
+    grid = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, (2.2, 4, 3.3), strict=True)) <= 1
+
+
+def channels_of(seed=0):
+    """Pre- and post-contrast image; only their difference shows the tumour well."""
+    generator = np.random.default_rng(seed)
+    pre = generator.normal(300, 60, SHAPE).round().astype(np.int16)
+    post = (pre + 40 * tumour_mask(seed) + generator.normal(0, 5, SHAPE)).round().astype(np.int16)
+    return pre, post
+
+
+def write(image, file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(file))
+
+
+def write_points(file, voxels_zyx, *, coordinates="voxel", image=None):
+    points = [[int(c) for c in voxel[::-1]] for voxel in voxels_zyx]
+    if coordinates != "voxel":
+        points = [image.TransformIndexToPhysicalPoint(point) for point in points]
+        if coordinates == "RAS":
+            points = [(-x, -y, z) for x, y, z in points]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"coordinates": coordinates, "points": points}))
+
+
+def write_single_channel_case(folder, identifier, *, seed=0):
+    write(oblique_image(channels_of(seed)[1], seed=seed), folder / "images" / f"{identifier}_0000.nii.gz")
+    write(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed), folder / "masks" / f"{identifier}.nii.gz")
+
+
+def geometry(file):
+    image = sitk.ReadImage(str(file))
+    return image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
+
+
+def array_of(file):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+
+
+def names_in(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def files_below(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def run(monkeypatch, raw, *arguments, main=convert.main):
+    monkeypatch.setenv("nnUNet_raw", str(raw))
+    return main([str(argument) for argument in arguments] + ["-np", "1"])
+
+
+# ---------------------------------------------------------------------------------- a conversion in which all is well
+
+IDENTIFIERS = ["alpha_1", "beta.2", "gamma-3", "delta", "epsilon"]
+CLICKED = {"alpha_1": "voxel", "beta.2": "LPS", "gamma-3": "RAS"}  # the others' clicks are simulated
+# Inside the tumour's box, but not what would be simulated from the mask.
+CLICKS = np.array([[3, 7, 6], [6, 7, 6], [4, 4, 6], [5, 10, 6], [4, 7, 4], [4, 8, 8]])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("source")
+    for seed, identifier in enumerate(IDENTIFIERS):
+        ending = ".nrrd" if identifier == "delta" else ".nii.gz"
+        for index, channel in enumerate(channels_of(seed)):
+            write(oblique_image(channel, seed=seed), folder / "images" / f"{identifier}_{index:04d}{ending}")
+        mask = oblique_image(tumour_mask(seed).astype(np.int16) * 3, seed=seed)
+        write(mask, folder / "masks" / f"{identifier}{ending}")
+        if coordinates := CLICKED.get(identifier):
+            write_points(folder / "clicks" / f"{identifier}.json", CLICKS, coordinates=coordinates, image=mask)
+    (folder / "images" / "README.txt").write_text("not an image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def raw(source, tmp_path_factory):
+    """nnUNet_raw after the conversion."""
+    raw = tmp_path_factory.mktemp("nnUNet_raw")
+    arguments = ["-i", source / "images", "-a", source / "clicks", "-m", source / "masks", "-d", 77, "-n", "Tiny"]
+    arguments += ["-dense", 78, "-num_test", 1, "-test_seed", 3, "-beta", 90]
+    arguments += ["-channels", "pre", "post", "-walker_channel", 1, "-walker_subtract", 0]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert run(monkeypatch, raw, *arguments) == 0
+    return raw
+
+
+@pytest.fixture
+def weak(raw):
+    return raw / "Dataset077_Tiny"
+
+
+@pytest.fixture
+def dense(raw):
+    return raw / "Dataset078_Tiny_dense"
+
+
+@pytest.fixture
+def test_identifier(weak):
+    (file,) = (weak / "imagesTs").glob("*_0000.nii.gz")
+    return file.name.removesuffix("_0000.nii.gz")
+
+
+@pytest.fixture
+def training_identifiers(test_identifier):
+    return sorted(set(IDENTIFIERS) - {test_identifier})
+
+
+def test_layout_is_that_of_an_nnunet_dataset(raw, weak, dense, training_identifiers, test_identifier):
+    assert names_in(raw) == ["Dataset077_Tiny", "Dataset078_Tiny_dense"]
+    top = ["dataset.json", "imagesTr", "imagesTs", "labelsTr", "provenance.json", "referencesTr", "referencesTs"]
+    assert names_in(weak) == top
+    assert names_in(dense) == ["dataset.json", "labelsTr"]
+    labels = [f"{identifier}.nii.gz" for identifier in training_identifiers]
+    images = [f"{identifier}_{index:04d}.nii.gz" for identifier in training_identifiers for index in range(2)]
+    assert names_in(weak / "imagesTr") == sorted(images)
+    assert names_in(weak / "labelsTr") == names_in(weak / "referencesTr") == names_in(dense / "labelsTr")
+    assert names_in(weak / "labelsTr") == sorted(labels)
+    assert names_in(weak / "imagesTs") == [f"{test_identifier}_{index:04d}.nii.gz" for index in range(2)]
+    assert names_in(weak / "referencesTs") == [f"{test_identifier}.nii.gz"]
+
+
+def test_dataset_json_has_the_ignore_label_last(weak, dense):
+    content, twin = (json.loads((folder / "dataset.json").read_text()) for folder in (weak, dense))
+    assert list(content["labels"].items()) == [("background", 0), ("tumour", 1), ("ignore", 2)]
+    assert list(twin["labels"].items()) == [("background", 0), ("tumour", 1)]
+    for same in (content, twin):
+        assert same["channel_names"] == {"0": "pre", "1": "post"}
+        assert same["numTraining"] == 4
+        assert same["file_ending"] == ".nii.gz"
+    assert "dataset" not in content
+
+
+def test_images_keep_their_voxels_and_geometry(weak, source, test_identifier):
+    for seed, identifier in enumerate(IDENTIFIERS):
+        split = "Ts" if identifier == test_identifier else "Tr"
+        for index, channel in enumerate(channels_of(seed)):
+            file = weak / f"images{split}" / f"{identifier}_{index:04d}.nii.gz"
+            np.testing.assert_array_equal(array_of(file), channel)
+            (original,) = (source / "images").glob(f"{identifier}_{index:04d}.*")
+            for ours, theirs in zip(geometry(file), geometry(original), strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_labels_and_references_have_exactly_the_geometry_of_their_image(weak, dense, training_identifiers):
+    for identifier in training_identifiers:
+        expected = geometry(weak / "imagesTr" / f"{identifier}_0000.nii.gz")
+        assert geometry(weak / "imagesTr" / f"{identifier}_0001.nii.gz") == expected
+        for folder in (weak / "labelsTr", weak / "referencesTr", dense / "labelsTr"):
+            assert geometry(folder / f"{identifier}.nii.gz") == expected
+
+
+def test_labels_are_pseudo_masks_of_the_subtraction_image_and_the_clicks(weak, training_identifiers):
+    for identifier in training_identifiers:
+        seed = IDENTIFIERS.index(identifier)
+        pre, post = (channel.astype(float) for channel in channels_of(seed))
+        points = CLICKS if identifier in CLICKED else extreme_points_from_mask(tumour_mask(seed))
+        expected = generate_pseudo_mask(post - pre, points, spacing_mm=SPACING_ZYX_MM, beta=90.0)
+        label = array_of(weak / "labelsTr" / f"{identifier}.nii.gz")
+        assert label.dtype == np.uint8
+        assert set(np.unique(label)) == {0, 1, 2}
+        np.testing.assert_array_equal(label, expected)
+
+
+def test_references_and_labels_of_the_twin_are_the_dense_masks(weak, dense, test_identifier):
+    for seed, identifier in enumerate(IDENTIFIERS):
+        folders = [weak / "referencesTr", dense / "labelsTr"]
+        if identifier == test_identifier:
+            folders = [weak / "referencesTs"]
+        for folder in folders:
+            np.testing.assert_array_equal(array_of(folder / f"{identifier}.nii.gz"), tumour_mask(seed))
+
+
+def test_twin_points_at_the_images_of_the_weak_dataset(weak, dense, training_identifiers):
+    entries = json.loads((dense / "dataset.json").read_text())["dataset"]
+    assert sorted(entries) == training_identifiers
+    for identifier, entry in entries.items():
+        images = [(dense / image).resolve() for image in entry["images"]]
+        expected = [weak / "imagesTr" / f"{identifier}_{index:04d}.nii.gz" for index in range(2)]
+        assert images == [file.resolve() for file in expected]
+        assert all(image.is_file() for image in images)
+        assert (dense / entry["label"]).resolve() == (dense / "labelsTr" / f"{identifier}.nii.gz").resolve()
+        assert (dense / entry["label"]).is_file()
+
+
+@pytest.mark.parametrize("dataset", ["Dataset077_Tiny", "Dataset078_Tiny_dense"])
+def test_nnunet_finds_the_dataset_sound(dataset, raw, capfd):
+    verify_dataset_integrity(str(raw / dataset), num_processes=1)
+    assert "verify_dataset_integrity Done" in capfd.readouterr().out
+
+
+def test_provenance_says_where_every_label_comes_from(weak, source, training_identifiers, test_identifier):
+    content = json.loads((weak / "provenance.json").read_text())
+    assert content["nnunetv2_simple"] == __version__
+    assert content["parameters"]["beta"] == 90
+    assert content["parameters"]["walker_channel"] == 1
+    assert content["parameters"]["walker_subtracts_channel"] == 0
+    assert content["failed"] == {}
+    assert list(content["cases"]) == sorted(IDENTIFIERS)
+    for identifier in training_identifiers:
+        case = content["cases"][identifier]
+        label = array_of(weak / "labelsTr" / f"{identifier}.nii.gz")
+        assert case["foreground_voxels"] == (label == 1).sum()
+        assert case["unlabelled_voxels"] == (label == 2).sum()
+        np.testing.assert_allclose(case["spacing_mm_zyx"], SPACING_ZYX_MM, rtol=1e-6)
+        assert [Path(file).parent for file in case["images"]] == [source / "images"] * 2
+        if identifier in CLICKED:
+            assert case["annotation"] == "extreme points"
+            assert case["annotation_file"] == str(source / "clicks" / f"{identifier}.json")
+            np.testing.assert_array_equal(case["extreme_points_zyx"], CLICKS)
+        else:
+            assert case["annotation"] == "simulated from a dense mask"
+            assert Path(case["annotation_file"]).parent == source / "masks"
+            expected = extreme_points_from_mask(tumour_mask(IDENTIFIERS.index(identifier)))
+            np.testing.assert_array_equal(case["extreme_points_zyx"], expected)
+    assert content["cases"][test_identifier].keys() == {"images"}
+
+
+def test_existing_dataset_is_left_untouched(raw, source, monkeypatch, capsys):
+    before = files_below(raw)
+    arguments = ["-i", source / "images", "-m", source / "masks", "-d", 77, "-n", "Tiny", "-channels", "pre", "post"]
+    assert run(monkeypatch, raw, *arguments) == 2
+    assert "Dataset077_Tiny" in capsys.readouterr().err
+    assert files_below(raw) == before
+
+
+def test_existing_twin_is_left_untouched(raw, source, monkeypatch, capsys):
+    before = files_below(raw / "Dataset078_Tiny_dense")
+    target = raw.parent / "elsewhere"
+    (target / "Dataset080_Tiny_dense").mkdir(parents=True)
+    (target / "Dataset080_Tiny_dense" / "dataset.json").write_text("{}")
+    arguments = ["-i", source / "images", "-m", source / "masks", "-d", 79, "-n", "Tiny", "-dense", 80]
+    assert run(monkeypatch, target, *arguments, "-channels", "pre", "post") == 2
+    assert "Dataset080_Tiny_dense" in capsys.readouterr().err
+    assert list(files_below(target)) == ["Dataset080_Tiny_dense/dataset.json"]
+    assert files_below(raw / "Dataset078_Tiny_dense") == before
+
+
+# ------------------------------------------------------------------------------------------------- cases that fail
+
+REASONS = {
+    "moved_mask": ["origin differs", "moved_mask.nii.gz"],
+    "nan": ["nan_0000.nii.gz", "NaN"],
+    "nan_nrrd": ["nan_nrrd_0000.nrrd", "NaN"],
+    "unannotated": ["dense mask of every training case"],
+    "unreadable": ["cannot read", "unreadable_0000.nii.gz"],
+    "empty_mask": ["empty_mask.nii.gz", "empty"],
+    "constant": ["constant"],
+    "outside": ["outside.json", "outside the image"],
+    "two_channels": ["expected 1 channels, found 2"],
+    "flat": ["flat_0000.nii.gz", "three-dimensional"],
+}
+SEEDS = {identifier: seed for seed, identifier in enumerate(["sound_1", *REASONS, "sound_2"])}
+
+
+@pytest.fixture(scope="module")
+def run_with_failures(tmp_path_factory):
+    """Two sound cases among failing ones: exit status, standard error, nnUNet_raw."""
+    folder, raw = tmp_path_factory.mktemp("failing"), tmp_path_factory.mktemp("nnUNet_raw_failing")
+    for identifier, seed in SEEDS.items():
+        write_single_channel_case(folder, identifier, seed=seed)
+    images, masks = folder / "images", folder / "masks"
+    moved = sitk.ReadImage(str(masks / "moved_mask.nii.gz"))
+    moved.SetOrigin([c + 0.5 for c in moved.GetOrigin()])
+    write(moved, masks / "moved_mask.nii.gz")
+    array = channels_of()[1].astype(np.float32)
+    array[1, 2, 3] = np.nan
+    write(oblique_image(array, seed=SEEDS["nan"]), images / "nan_0000.nii.gz")
+    write(oblique_image(array, seed=SEEDS["nan_nrrd"]), images / "nan_nrrd_0000.nrrd")
+    (images / "nan_nrrd_0000.nii.gz").unlink()
+    (masks / "unannotated.nii.gz").unlink()
+    (images / "unreadable_0000.nii.gz").write_bytes(b"this is no image")
+    empty = sitk.ReadImage(str(masks / "empty_mask.nii.gz")) * 0
+    write(empty, masks / "empty_mask.nii.gz")
+    write(sitk.ReadImage(str(images / "constant_0000.nii.gz")) * 0 + 7, images / "constant_0000.nii.gz")
+    write_points(folder / "clicks" / "outside.json", CLICKS + (0, 0, 8))
+    write(oblique_image(array), images / "two_channels_0001.nii.gz")
+    write(sitk.GetImageFromArray(array[0]), images / "flat_0000.nii.gz")
+    arguments = ["-i", images, "-m", masks, "-a", folder / "clicks", "-d", 5, "-n", "Failing", "-dense", 6]
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stderr(StringIO()) as stderr:
+        status = run(monkeypatch, raw, *arguments)
+    return status, stderr.getvalue(), raw
+
+
+@pytest.mark.parametrize("identifier", REASONS)
+def test_failing_case_is_reported_with_its_reason(identifier, run_with_failures):
+    status, stderr, _ = run_with_failures
+    (line,) = [line for line in stderr.splitlines() if line.startswith(f"FAILED {identifier}: ")]
+    for part in REASONS[identifier]:
+        assert part in line
+    assert status == 1
+
+
+def test_failing_case_leaves_no_file(run_with_failures):
+    _, _, raw = run_with_failures
+    names = [file.name for file in raw.rglob("*") if not file.is_dir()]
+    assert names
+    for identifier in REASONS:
+        assert not [name for name in names if name.startswith(identifier)]
+    assert not list(raw.rglob("*partial*"))
+
+
+def test_other_cases_are_converted_and_the_failed_ones_listed(run_with_failures):
+    _, _, raw = run_with_failures
+    weak, dense = raw / "Dataset005_Failing", raw / "Dataset006_Failing_dense"
+    sound = ["sound_1.nii.gz", "sound_2.nii.gz"]
+    assert names_in(weak / "imagesTr") == ["sound_1_0000.nii.gz", "sound_2_0000.nii.gz"]
+    assert names_in(weak / "labelsTr") == names_in(dense / "labelsTr") == sound
+    assert json.loads((weak / "dataset.json").read_text())["numTraining"] == 2
+    twin = json.loads((dense / "dataset.json").read_text())
+    assert twin["numTraining"] == 2
+    assert sorted(twin["dataset"]) == ["sound_1", "sound_2"]
+    provenance = json.loads((weak / "provenance.json").read_text())
+    assert sorted(provenance["cases"]) == ["sound_1", "sound_2"]
+    assert sorted(provenance["failed"]) == sorted(REASONS)
+
+
+def test_nothing_is_promised_where_all_cases_fail(tmp_path, monkeypatch, capsys):
+    write(oblique_image(channels_of()[1]), tmp_path / "images" / "only.nii.gz")
+    (tmp_path / "masks").mkdir()
+    raw = tmp_path / "raw"
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Nothing"]
+    assert run(monkeypatch, raw, *arguments) == 1
+    assert "FAILED only: no annotation" in capsys.readouterr().err
+    assert files_below(raw) == {}
+
+
+def test_interrupted_conversion_is_taken_up_again(tmp_path, monkeypatch):
+    write_single_channel_case(tmp_path, "case_1")
+    folder = tmp_path / "raw" / "Dataset005_Again"
+    (folder / "partial_case_1").mkdir(parents=True)
+    (folder / "partial_case_1" / "0.nii.gz").write_bytes(b"half")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Again"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
+    assert names_in(folder) == ["dataset.json", "imagesTr", "labelsTr", "provenance.json", "referencesTr"]
+
+
+# ---------------------------------------------------------------------------------------------- refused at once
+
+
+@pytest.mark.parametrize("identifier", ["with space", "_underscore", "ümlaut"])
+def test_bad_identifier_is_refused(identifier, tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, identifier)
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Bad"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 2
+    assert identifier in capsys.readouterr().err
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize("identifier", ["../escape", "a/b", "", ".hidden", "line\n"])
+def test_identifier_that_is_no_file_name_is_refused(identifier, tmp_path):
+    with pytest.raises(ValueError, match="case identifier") as error:
+        convert_dataset([Case(identifier, ("image.nii.gz",))], tmp_path / "Dataset005_Bad", channel_names=["MR"])
+    assert repr(identifier) in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_duplicate_identifiers_are_refused(tmp_path):
+    cases = [Case("twice", ("a.nii.gz",)), Case("once", ("b.nii.gz",)), Case("twice", ("c.nii.gz",))]
+    with pytest.raises(ValueError, match=r"unique.*\['twice'\]"):
+        convert_dataset(cases, tmp_path / "Dataset005_Bad", channel_names=["MR"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_without_images_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "images", "-d", 5, "-n", "Empty"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 2
+    assert "no case" in capsys.readouterr().err
+
+
+def test_missing_folder_and_missing_annotation_option_are_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    for arguments, message in (
+        (["-i", tmp_path / "nowhere", "-m", tmp_path / "images"], "nowhere"),
+        (["-i", tmp_path / "images"], "-a"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run(monkeypatch, tmp_path / "raw", *arguments, "-d", 5, "-n", "Empty")
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------- sarcoma data
+
+
+def test_sarcoma_layout_is_converted(tmp_path, monkeypatch, capsys):
+    source = tmp_path / "nifti"
+    for seed, patient in enumerate(["STS_001", "STS_002", "STS_010"]):
+        write(oblique_image(channels_of(seed)[1], seed=seed), source / patient / "MR_T1_image.nii.gz")
+        write(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed), source / patient / "MR_T1_mask.nii.gz")
+    (source / "STS_002" / "MR_T1_mask.nii.gz").unlink()
+    (source / "notes.txt").write_text("not a patient")
+    raw = tmp_path / "raw"
+    status = run(monkeypatch, raw, "-i", source, "-dense", 502, main=Dataset501_IBSI_STS.main)
+    assert status == 1
+    assert "FAILED STS_002: " in capsys.readouterr().err
+    weak, dense = raw / "Dataset501_IBSI_STS", raw / "Dataset502_IBSI_STS_dense"
+    content = json.loads((weak / "dataset.json").read_text())
+    assert content["channel_names"] == {"0": "T1"}
+    assert content["labels"] == {"background": 0, "tumour": 1, "ignore": 2}
+    assert content["numTraining"] == 2
+    for seed, patient in ((0, "STS_001"), (2, "STS_010")):
+        image = channels_of(seed)[1].astype(float)
+        points = extreme_points_from_mask(tumour_mask(seed))
+        expected = generate_pseudo_mask(image, points, spacing_mm=SPACING_ZYX_MM)
+        np.testing.assert_array_equal(array_of(weak / "labelsTr" / f"{patient}.nii.gz"), expected)
+        np.testing.assert_array_equal(array_of(dense / "labelsTr" / f"{patient}.nii.gz"), tumour_mask(seed))
