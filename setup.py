@@ -41,7 +41,7 @@ if __name__ == "__main__":
             "SimpleITK>=2.2.1",
             "tqdm",
         ],
-        extras_require={"dev": ["pytest", "ruff"]},
+        extras_require={"dev": ["pytest", "ruff", "setuptools>=68"]},
         entry_points={
             "console_scripts": [
                 "nnUNetv2_simple_convert = nnunetv2_simple.dataset_conversion.convert:main",

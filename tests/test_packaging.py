@@ -1,0 +1,23 @@
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_wheel_holds_everything_and_puts_no_generic_name_into_site_packages(tmp_path):
+    source = tmp_path / "source"  # a build writes into its source tree
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "demo_output", "*.egg-info"))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, source],
+        check=True,
+    )
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"nnunetv2_simple"}
+    for folder in ("nnunetv2_simple", "trainers", "dataset_conversion"):
+        package = "nnunetv2_simple" if folder == "nnunetv2_simple" else f"nnunetv2_simple/{folder}"
+        for file in (ROOT / folder).glob("*.py"):
+            assert f"{package}/{file.name}" in names
