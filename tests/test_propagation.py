@@ -12,7 +12,8 @@ def clustered_batch(seed=0, spatial=(4, 5, 6), width=8, batch=2):
     """Features around one direction with noise of random strength: cosines all over the range."""
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn((1, width, *[1] * len(spatial)), generator=generator)
-    strength = 1.2 * torch.rand((batch, 1, *spatial), generator=generator)
+    direction = 4 * F.normalize(direction, dim=1)
+    strength = 2 * torch.rand((batch, 1, *spatial), generator=generator)
     features = direction + strength * torch.randn((batch, width, *spatial), generator=generator)
     target = torch.randint(0, 3, (batch, *spatial), generator=generator)
     return features, target
