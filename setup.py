@@ -35,6 +35,7 @@ if __name__ == "__main__":
             "batchgenerators>=0.25.1",
             "blosc2>=3.3.2",
             "matplotlib",
+            "nibabel",
             "numpy>=1.24",
             "scikit-image>=0.19.3",
             "scipy>=1.11",

@@ -1,7 +1,6 @@
 """nnUNetv2_simple_convert: images and extreme points (or dense masks) in, nnU-Net raw dataset out."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,14 +18,21 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
     """List the cases of a folder of images named as nnU-Net names them.
 
     Args:
-        images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ... or, for one channel, ``<case>.nii.gz``.
+        images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...
         annotations: Holds ``<case>.json``, the extreme points.
         masks: Holds ``<case>.nii.gz``, dense masks.
+
+    Raises:
+        ValueError: If an image is not named so, or a case's channels are not 0000, 0001, ...
     """
     channels: dict[str, list[Path]] = {}
     for file in sorted(images.iterdir()):
         if ending := image_file_ending(file):
-            identifier = re.sub(r"_\d{4}$", "", file.name.removesuffix(ending))
+            identifier, separator, channel = file.name.removesuffix(ending).rpartition("_")
+            if not separator or channel != f"{len(channels.get(identifier, [])):04d}":
+                raise ValueError(
+                    f"images must be named <case>_0000{ending}, <case>_0001{ending}, ... without a gap, got {file}"
+                )
             channels.setdefault(identifier, []).append(file)
     return [
         Case(
@@ -78,17 +84,21 @@ def add_output_arguments(
 def convert(cases: list[Case], args: argparse.Namespace, channel_names: list[str], walker_image: WalkerImage) -> int:
     """Convert the cases as the command line asks for; return the exit status."""
     raw = Path(nnUNet_raw)
+    dataset_folder = raw / f"Dataset{args.d:03d}_{args.n}"
+    dense_dataset_folder = raw / f"Dataset{args.dense:03d}_{args.n}_dense" if args.dense is not None else None
     test = np.random.default_rng(args.test_seed).permutation(len(cases))[: args.num_test]
     cases = [replace(case, is_test=index in test) for index, case in enumerate(cases)]
-    dataset_folder = raw / f"Dataset{args.d:03d}_{args.n}"
     try:
+        _check_dataset_ids(raw, [folder for folder in (dataset_folder, dense_dataset_folder) if folder])
+        if not 0 <= args.num_test < max(len(cases), 1):
+            raise ValueError(f"-num_test must leave some of the {len(cases)} cases for training, got {args.num_test}")
         failures = convert_dataset(
             cases,
             dataset_folder,
             channel_names=channel_names,
             walker_image=walker_image,
             beta=args.beta,
-            dense_dataset_folder=raw / f"Dataset{args.dense:03d}_{args.n}_dense" if args.dense is not None else None,
+            dense_dataset_folder=dense_dataset_folder,
             num_processes=args.np,
             progress=lambda finished: tqdm(finished, total=len(cases), desc="converting", unit="case"),
         )
@@ -99,6 +109,15 @@ def convert(cases: list[Case], args: argparse.Namespace, channel_names: list[str
         print(f"FAILED {identifier}: {reason}", file=sys.stderr)
     print(f"{len(cases) - len(failures)} of {len(cases)} cases converted to {dataset_folder}")
     return 1 if failures else 0
+
+
+def _check_dataset_ids(raw: Path, folders: Sequence[Path]) -> None:
+    """nnU-Net finds datasets by their id alone."""
+    for folder in folders:
+        prefix = folder.name.split("_")[0]
+        same_id = {other.name for other in [*raw.glob(f"{prefix}_*"), *folders] if other.name.startswith(prefix + "_")}
+        if same_id != {folder.name}:
+            raise FileExistsError(f"dataset ids must be unique, got {sorted(same_id)}; choose another dataset id")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,7 +144,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"{folder} is not a folder")
     if args.a is None and args.m is None:
         parser.error("give annotations (-a), dense masks (-m), or both")
-    cases = find_cases(args.i, args.a, args.m)
+    try:
+        cases = find_cases(args.i, args.a, args.m)
+    except ValueError as error:
+        parser.error(str(error))
     return convert(cases, args, args.channels, WalkerImage(args.walker_channel, args.walker_subtract))
 
 

@@ -35,6 +35,7 @@ from nnunetv2_simple.pseudo_mask import generate_pseudo_mask
 FILE_ENDING = ".nii.gz"
 FOREGROUND_NAME = "tumour"
 IGNORE_LABEL = 2
+SUBFOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs")
 
 
 @dataclass(frozen=True)
@@ -108,17 +109,16 @@ def convert_dataset(
 
     Raises:
         ValueError: If case identifiers are not unique or no file names, or there is no case.
-        FileExistsError: If one of the datasets exists already.
+        FileExistsError: If one of the datasets exists already, or its folder holds files of other cases.
     """
     dataset_folder = Path(dataset_folder)
     folders = [dataset_folder] + ([Path(dense_dataset_folder)] if dense_dataset_folder else [])
     _check_identifiers(cases)
     for folder in folders:
-        if (folder / "dataset.json").exists():
-            raise FileExistsError(f"{folder} holds a dataset already, remove it or choose another dataset id")
+        _check_free(folder, cases)
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob("partial_*"):
-            shutil.rmtree(leftover)
+        _remove_leftovers(folder)
 
     provenance, failures = {}, {}
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
@@ -181,6 +181,25 @@ def _check_identifiers(cases: Sequence[Case]) -> None:
     duplicates = [name for name, count in Counter(c.identifier for c in cases).items() if count > 1]
     if duplicates:
         raise ValueError(f"case identifiers must be unique, got several of {duplicates}")
+
+
+def _check_free(folder: Path, cases: Sequence[Case]) -> None:
+    if (folder / "dataset.json").exists():
+        raise FileExistsError(f"{folder} holds a dataset already, remove it or choose another dataset id")
+    known = {case.identifier for case in cases}
+    for subfolder in SUBFOLDERS:
+        for file in sorted((folder / subfolder).glob("*")):
+            if re.sub(r"(_\d{4})?\.nii\.gz$", "", file.name) not in known:
+                raise FileExistsError(f"{file} belongs to none of the cases, remove it or choose another dataset id")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what an interrupted conversion of the same cases left."""
+    for leftover in folder.glob("partial_*"):
+        shutil.rmtree(leftover)
+    for subfolder in SUBFOLDERS:
+        for file in (folder / subfolder).glob("*"):
+            file.unlink()
 
 
 def _convert_case(

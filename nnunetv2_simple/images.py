@@ -1,5 +1,6 @@
 """Reading images and comparing their geometry, with SimpleITK."""
 
+import nibabel
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 
@@ -25,9 +26,16 @@ def read_volume(file: str) -> sitk.Image:
             f"{file} must be a three-dimensional image of one channel, got {image.GetDimension()} dimensions and "
             f"{image.GetNumberOfComponentsPerPixel()} channels"
         )
-    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
+    if not _is_finite(image, str(file)):
         raise ValueError(f"{file} holds NaN or infinite voxels")
     return image
+
+
+def _is_finite(image: sitk.Image, file: str) -> bool:
+    voxels = sitk.GetArrayViewFromImage(image)
+    if voxels.dtype.kind == "f" and file.endswith((".nii", ".nii.gz")):
+        voxels = np.asanyarray(nibabel.load(file).dataobj)  # SimpleITK reads NaN in NIfTI files as zero
+    return bool(np.isfinite(voxels).all())
 
 
 def check_same_geometry(image: sitk.Image, other: sitk.Image, *, names: tuple[str, str]) -> None:

@@ -83,18 +83,29 @@ def generate_pseudo_mask(
             intensities; here of the box extended by 10, 20, 20 voxels (z, y, x) and clipped to the image.
         foreground_threshold: Probability in (0, 1) above which a voxel is foreground.
         background_threshold: Probability in (0, 1) below which a voxel seeds the background of the next walk.
-        num_refinements: Number of walks after the first one.
-        ignore_label: Label of the unlabelled voxels.
+        num_refinements: Number of walks after the first one, at least 0.
+        ignore_label: Label of the unlabelled voxels, 2 to 255.
 
     Returns:
         (z, y, x) uint8 in {0, 1, ignore_label}.
 
     Raises:
-        ValueError: As :func:`draw_scribbles`, and if the image is constant around the box.
+        ValueError: As :func:`draw_scribbles`, if an option is out of its range, and if the image is constant around
+            the box.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.1; Grady, Random walks for image segmentation, TPAMI 2006.
     """
+    if not 0 < background_threshold < foreground_threshold < 1:
+        raise ValueError(
+            f"thresholds must satisfy 0 < background < foreground < 1, "
+            f"got background_threshold {background_threshold} and foreground_threshold {foreground_threshold}"
+        )
+    if not (beta > 0 and num_refinements >= 0 and 2 <= ignore_label <= 255):
+        raise ValueError(
+            f"beta must be positive, num_refinements at least 0 and ignore_label in 2..255, "
+            f"got {beta}, {num_refinements} and {ignore_label}"
+        )
     scribbles = draw_scribbles(image, extreme_points, spacing_mm=spacing_mm)
     image, extreme_points, spacing_mm = _checked_inputs(image, extreme_points, spacing_mm)
     box = bounding_box(extreme_points)

@@ -368,7 +368,7 @@ def test_voxels_that_are_not_finite_are_found_in_nifti_files_too(value, tmp_path
 
 
 def test_nothing_is_promised_where_all_cases_fail(tmp_path, monkeypatch, capsys):
-    write(oblique_image(channels_of()[1]), tmp_path / "images" / "only.nii.gz")
+    write(oblique_image(channels_of()[1]), tmp_path / "images" / "only_0000.nii.gz")
     (tmp_path / "masks").mkdir()
     raw = tmp_path / "raw"
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Nothing"]
@@ -380,14 +380,67 @@ def test_nothing_is_promised_where_all_cases_fail(tmp_path, monkeypatch, capsys)
 def test_interrupted_conversion_is_taken_up_again(tmp_path, monkeypatch):
     write_single_channel_case(tmp_path, "case_1")
     folder = tmp_path / "raw" / "Dataset005_Again"
-    (folder / "partial_case_1").mkdir(parents=True)
-    (folder / "partial_case_1" / "0.nii.gz").write_bytes(b"half")
+    for identifier in ("case_1", "case_no_longer_there"):
+        (folder / f"partial_{identifier}").mkdir(parents=True)
+        (folder / f"partial_{identifier}" / "0.nii.gz").write_bytes(b"half")
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Again"]
     assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
     assert names_in(folder) == ["dataset.json", "imagesTr", "labelsTr", "provenance.json", "referencesTr"]
 
 
+def test_a_rerun_keeps_nothing_of_a_case_that_now_fails(tmp_path, monkeypatch):
+    for identifier in ("case_1", "case_2"):
+        write_single_channel_case(tmp_path, identifier)
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Again"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
+    folder = tmp_path / "raw" / "Dataset005_Again"
+    (folder / "dataset.json").unlink()  # as an interrupted run leaves it
+    (tmp_path / "masks" / "case_2.nii.gz").unlink()
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
+    assert not [file for file in files_below(folder) if "case_2" in file]
+    verify_dataset_integrity(str(folder), num_processes=1)
+
+
 # ---------------------------------------------------------------------------------------------- refused at once
+
+
+def test_files_of_other_cases_are_not_touched(tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    other = tmp_path / "raw" / "Dataset005_Mine" / "imagesTr" / "other_0000.nii.gz"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"somebody's")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Mine"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 2
+    assert "other_0000.nii.gz" in capsys.readouterr().err
+    assert other.read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("flags", [["-num_test", 1], ["-num_test", -1], ["-dense", 5]])
+def test_options_that_leave_no_sound_dataset_are_refused(flags, tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Bad", *flags]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 2
+    assert "num_test" in (message := capsys.readouterr().err) or "unique" in message
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_dataset_id_in_use_under_another_name_is_refused(tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    (tmp_path / "raw" / "Dataset005_Liver").mkdir(parents=True)
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Breast"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 2
+    assert "Dataset005_Liver" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [["ISPY1_1001"], ["case_0001"], ["case_0000", "case_0002"]])
+def test_images_not_named_as_nnunet_names_them_are_refused(names, tmp_path, monkeypatch, capsys):
+    for name in names:
+        write(oblique_image(channels_of()[1]), tmp_path / "images" / f"{name}.nii.gz")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "images", "-d", 5, "-n", "Bad"]
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, tmp_path / "raw", *arguments)
+    assert stop.value.code == 2
+    assert f"{names[-1]}.nii.gz" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("identifier", ["with space", "_underscore", "ümlaut"])

@@ -431,3 +431,22 @@ def test_wrong_number_of_points_is_refused(function, small):
 def test_constant_image_is_refused():
     with pytest.raises(ValueError, match=r"constant.*37\.5"):
         generate_pseudo_mask(np.full((11, 17, 15), 37.5), POINTS, spacing_mm=(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"ignore_label": 1},
+        {"ignore_label": 300},
+        {"beta": 0},
+        {"num_refinements": -1},
+        {"foreground_threshold": 0.1},
+        {"background_threshold": 0.0},
+        {"foreground_threshold": 1.0},
+    ],
+)
+def test_options_out_of_range_are_refused(option):
+    image = np.random.default_rng(0).normal(size=(5, 6, 7))
+    points = [[0, 3, 3], [4, 3, 3], [2, 0, 3], [2, 5, 3], [2, 3, 0], [2, 3, 6]]
+    with pytest.raises(ValueError, match=str(next(iter(option.values())))):
+        generate_pseudo_mask(image, points, spacing_mm=(1, 1, 1), **option)

@@ -7,9 +7,7 @@ from skimage.segmentation import random_walker
 from nnunetv2_simple.random_walker import RandomWalker
 
 BETA = 130.0
-TOLERANCE = (
-    5e-4  # the solver is iterative; where whole regions hang on by faint edges it stops short of the exact solution
-)
+TOLERANCE = 2e-5
 
 
 def dense_walk(image, foreground, background, *, spacing_mm, beta, intensity_std=None):
