@@ -15,14 +15,13 @@ import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 
 from nnunetv2_simple.figures import draw_stages
 from nnunetv2_simple.phantom import generate_phantom
-from nnunetv2_simple.small_plans import shrink_plans
+from nnunetv2_simple.small_plans import SMALL_PLANS
 from nnunetv2_simple.trainer_folder import trainer_folder
 
 WEAK_ID, DENSE_ID, NAME = 501, 502, "BreastPhantom"
-WEAK_DATASET, DENSE_DATASET = f"Dataset{WEAK_ID}_{NAME}", f"Dataset{DENSE_ID}_{NAME}_dense"
-PLANS = "nnUNetPlans_small"
-PHANTOM_SHAPE, PHANTOM_SPACING_MM = (32, 72, 72), (2.4, 1.4, 1.4)
-FEATURES_PER_STAGE, PATCH_SIZE = (8, 16, 32, 64), (16, 48, 48)
+WEAK_DATASET = f"Dataset{WEAK_ID}_{NAME}"
+PHANTOM_SHAPE, PHANTOM_SPACING_MM = (24, 48, 48), (3.0, 2.1, 2.1)
+FEATURES_PER_STAGE, PATCH_SIZE = (8, 16, 32), (16, 32, 32)
 WEAK_TRAINER, DENSE_TRAINER = "SimPLeTrainer_800iterations", "nnUNetTrainer_800iterations"
 
 # what is compared: method, dataset, trainer, checkpoint
@@ -72,7 +71,9 @@ class Demo:
         self.plan_and_preprocess()
         self.say("4/6 train: SimPLe from six clicks, then full supervision from dense masks")
         for dataset, trainer in ((WEAK_ID, WEAK_TRAINER), (DENSE_ID, DENSE_TRAINER)):
-            self.command("nnUNetv2_train", dataset, "3d_fullres", 0, "-tr", trainer, "-p", PLANS, "-device", "cpu")
+            self.command(
+                "nnUNetv2_train", dataset, "3d_fullres", 0, "-tr", trainer, "-p", SMALL_PLANS, "-device", "cpu"
+            )
         self.say("5/6 predict unseen cases")
         scores = {}
         for method, dataset, trainer, checkpoint in METHODS:
@@ -139,24 +140,18 @@ class Demo:
             *("nnUNetv2_plan_and_preprocess", "-d", WEAK_ID, DENSE_ID, "-c", "3d_fullres"),
             *("--verify_dataset_integrity", "-npfp", 2, "-np", 2),
         )
-        plans = json.loads((self.preprocessed / WEAK_DATASET / "nnUNetPlans.json").read_text())
-        for dataset in (WEAK_DATASET, DENSE_DATASET):
-            small = shrink_plans(
-                plans | {"dataset_name": dataset},
-                name=PLANS,
-                configuration="3d_fullres",
-                features_per_stage=FEATURES_PER_STAGE,
-                patch_size=PATCH_SIZE,
-            )
-            (self.preprocessed / dataset / f"{PLANS}.json").write_text(json.dumps(small, indent=4))
+        self.command(
+            *(sys.executable, "-m", "nnunetv2_simple.small_plans", "-d", WEAK_ID, DENSE_ID),
+            *("-features", *FEATURES_PER_STAGE, "-patch", *PATCH_SIZE),
+        )
 
     def predict_and_score(self, dataset: int, trainer: str, checkpoint: str) -> np.ndarray:
         """Return Dice and Jaccard, one row per unseen case."""
         predictions = self.folder / "predictions" / f"{trainer}_{Path(checkpoint).stem}"
         self.command(
             *("nnUNetv2_predict", "-d", dataset, "-i", self.raw / WEAK_DATASET / "imagesTs", "-o", predictions),
-            *("-c", "3d_fullres", "-f", 0, "-tr", trainer, "-p", PLANS, "-chk", checkpoint),
-            *("--disable_tta", "-device", "cpu", "-npp", 1, "-nps", 1),
+            *("-c", "3d_fullres", "-f", 0, "-tr", trainer, "-p", SMALL_PLANS, "-chk", checkpoint),
+            *("--disable_tta", "-device", "cpu", "-npp", 0, "-nps", 0),
         )
         self.command(
             *("nnUNetv2_evaluate_simple", self.raw / WEAK_DATASET / "referencesTs", predictions, "-l", 1, "-np", 1)
@@ -165,7 +160,7 @@ class Demo:
         return np.array([[case["metrics"]["1"][key] for key in ("Dice", "IoU")] for case in cases])
 
     def fold_folder(self) -> Path:
-        return self.results / WEAK_DATASET / f"{WEAK_TRAINER}__{PLANS}__3d_fullres" / "fold_0"
+        return self.results / WEAK_DATASET / f"{WEAK_TRAINER}__{SMALL_PLANS}__3d_fullres" / "fold_0"
 
     def draw_picture(self) -> Path:
         """Draw the stages of three training cases: initial pseudo-mask, trained, fine-tuned, reference."""
@@ -180,8 +175,8 @@ class Demo:
         trained = self.folder / "predictions" / "training_cases_checkpoint_train"
         self.command(
             *("nnUNetv2_predict", "-d", WEAK_ID, "-i", images, "-o", trained, "-c", "3d_fullres", "-f", 0),
-            *("-tr", WEAK_TRAINER, "-p", PLANS, "-chk", "checkpoint_train.pth"),
-            *("--disable_tta", "-device", "cpu", "-npp", 1, "-nps", 1),
+            *("-tr", WEAK_TRAINER, "-p", SMALL_PLANS, "-chk", "checkpoint_train.pth"),
+            *("--disable_tta", "-device", "cpu", "-npp", 0, "-nps", 0),
         )
         picture = self.folder / "stages.png"
         draw_stages(
@@ -191,7 +186,7 @@ class Demo:
             stages={
                 "initial pseudo-mask": self.raw / WEAK_DATASET / "labelsTr",
                 "trained": trained,
-                "fine-tuned": self.fold_folder() / "pseudo_masks",
+                "fine-tuned (pseudo-mask)": self.fold_folder() / "pseudo_masks",
                 "reference": self.raw / WEAK_DATASET / "referencesTr",
             },
             output_file=picture,

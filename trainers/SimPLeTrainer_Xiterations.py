@@ -6,7 +6,7 @@ from dataclasses import replace
 from nnunetv2_simple.phased_trainer import PhasedTrainer
 from nnunetv2_simple.phases import FINETUNE, RETRAIN, TRAIN
 
-SHORT = {"num_epochs": 8, "num_iterations_per_epoch": 100, "num_val_iterations_per_epoch": 5}
+SHORT = {"num_epochs": 4, "num_iterations_per_epoch": 200, "num_val_iterations_per_epoch": 5}
 
 
 class SimPLeTrainer_800iterations(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)

@@ -14,6 +14,6 @@ class nnUNetTrainer_800iterations(nnUNetTrainer):  # noqa: N801 (nnU-Net's namin
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's signature)
     ):
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 8
-        self.num_iterations_per_epoch = 100
+        self.num_epochs = 4
+        self.num_iterations_per_epoch = 200
         self.num_val_iterations_per_epoch = 5
