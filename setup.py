@@ -40,6 +40,7 @@ if __name__ == "__main__":
             "scikit-image>=0.19.3",
             "scipy>=1.11",
             "SimpleITK>=2.2.1",
+            "threadpoolctl",
             "tqdm",
         ],
         extras_require={"dev": ["pytest", "ruff", "setuptools>=68"]},

@@ -25,6 +25,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
+from threadpoolctl import threadpool_limits
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.annotations import read_extreme_points
@@ -121,7 +122,7 @@ def convert_dataset(
         _remove_leftovers(folder)
 
     provenance, failures = {}, {}
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=_use_one_thread) as pool:
         jobs = {
             pool.submit(
                 _convert_case, case, folders, num_channels=len(channel_names), walker_image=walker_image, beta=beta
@@ -160,6 +161,11 @@ def convert_dataset(
             )
         _write_dataset_json(dataset_folder, channel_names, labels | {"ignore": IGNORE_LABEL}, training_cases)
     return failures
+
+
+def _use_one_thread() -> None:
+    """Keep the linear algebra of one worker process from competing with the others'."""
+    threadpool_limits(limits=1)
 
 
 def save_json_atomically(content: dict, file: Path) -> None:
