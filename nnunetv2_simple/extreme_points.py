@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def extreme_points_from_mask(mask: np.ndarray) -> np.ndarray:
+def extreme_points_from_mask(
+    mask: np.ndarray, *, spacing_mm: Sequence[float] = (1.0, 1.0, 1.0), axes: np.ndarray | None = None
+) -> np.ndarray:
     """Simulate the six clicks from a dense mask.
 
     On each of the six faces of the bounding box the voxel of the mask nearest to the centroid of that face's mask
@@ -13,6 +15,9 @@ def extreme_points_from_mask(mask: np.ndarray) -> np.ndarray:
 
     Args:
         mask: (z, y, x), non-zero inside the lesion.
+        spacing_mm: Voxel size (z, y, x); matters for oblique images only.
+        axes: (3, 3) patient axes of an oblique image (see :func:`nnunetv2_simple.images.patient_axes`), along which
+            the points are extreme; the image's own if None.
 
     Returns:
         (6, 3) int array, rows z_min z_max y_min y_max x_min x_max, each row a voxel (z, y, x) of the mask.
@@ -26,15 +31,30 @@ def extreme_points_from_mask(mask: np.ndarray) -> np.ndarray:
     voxels = np.argwhere(mask)
     if len(voxels) == 0:
         raise ValueError(f"mask is empty, extreme points need at least one voxel; got shape {mask.shape}")
+    positions = along_axes(voxels, spacing_mm, axes)
+    face_depth = 0.5 if axes is None else 0.5 * min(spacing_mm)
     points = []
     for axis in range(3):
-        for extreme in (voxels[:, axis].min(), voxels[:, axis].max()):
-            face = voxels[voxels[:, axis] == extreme]
+        for extreme in (positions[:, axis].min(), positions[:, axis].max()):
+            face = voxels[abs(positions[:, axis] - extreme) < face_depth]
             points.append(face[np.argmin(((face - face.mean(axis=0)) ** 2).sum(axis=1))])
     return np.array(points)
 
 
-def sort_extreme_points(points: Sequence) -> np.ndarray:
+def along_axes(voxels: np.ndarray, spacing_mm: Sequence[float], axes: np.ndarray | None) -> np.ndarray:
+    """Return (..., 3) positions along the patient axes in mm; without axes the voxel indices themselves.
+
+    Args:
+        voxels: (..., 3) voxels (z, y, x).
+        spacing_mm: Voxel size (z, y, x).
+        axes: (3, 3) patient axes of an oblique image, or None.
+    """
+    return voxels if axes is None else (voxels * np.asarray(spacing_mm, dtype=float)) @ np.transpose(axes)
+
+
+def sort_extreme_points(
+    points: Sequence, *, spacing_mm: Sequence[float] = (1.0, 1.0, 1.0), axes: np.ndarray | None = None
+) -> np.ndarray:
     """Bring six points of any order into the order z_min z_max y_min y_max x_min x_max.
 
     Which point is which follows from the geometry alone: along each axis the lowest and the highest one. Points that
@@ -42,6 +62,8 @@ def sort_extreme_points(points: Sequence) -> np.ndarray:
 
     Args:
         points: (6, 3) voxels (z, y, x) in any order.
+        spacing_mm: Voxel size (z, y, x); matters for oblique images only.
+        axes: (3, 3) patient axes of an oblique image; the image's own if None.
 
     Returns:
         (6, 3) int array in the order of :func:`extreme_points_from_mask`.
@@ -55,9 +77,10 @@ def sort_extreme_points(points: Sequence) -> np.ndarray:
     if not np.isfinite(points).all():
         raise ValueError(f"extreme points must be finite, got {points.tolist()}")
     points = np.rint(points).astype(int)
+    positions = along_axes(points, spacing_mm, axes)
     order = []
     for row in range(6):
-        coordinates = points[:, row // 2]
+        coordinates = positions[:, row // 2]
         extreme = coordinates.min() if row % 2 == 0 else coordinates.max()
         # several points may share an extreme coordinate: the one given in this row comes first
         order.append(row if coordinates[row] == extreme else int(np.argmax(coordinates == extreme)))

@@ -3,9 +3,11 @@
 import nibabel
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+from scipy.optimize import linear_sum_assignment
 
 IMAGE_FILE_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 GEOMETRY_TOLERANCE = 1e-4  # mm for spacing and origin, unitless for direction cosines
+OBLIQUE_TOLERANCE = 1e-3  # of direction cosines: 0.06 degrees
 
 
 def read_volume(file: str) -> sitk.Image:
@@ -58,6 +60,22 @@ def check_same_geometry(image: sitk.Image, other: sitk.Image, *, names: tuple[st
 def spacing_zyx_mm(image: sitk.Image) -> tuple[float, float, float]:
     """Return the voxel size in mm in the order of the image's array (z, y, x)."""
     return image.GetSpacing()[::-1]
+
+
+def patient_axes(image: sitk.Image) -> np.ndarray | None:
+    """Return the patient axes of an oblique image, each named after the image axis it is closest to.
+
+    Returns:
+        (3, 3), row i the unit vector of the patient axis closest to image axis i, in the image's own axes (z, y, x)
+        and pointing the same way: the identity up to the tilt of the image. None for images that are not oblique,
+        whatever their orientation.
+    """
+    direction = np.reshape(image.GetDirection(), (3, 3))[::-1, ::-1]  # columns: image axes z, y, x
+    patient_axis_of, image_axis_of = linear_sum_assignment(-abs(direction))
+    axes = np.empty((3, 3))
+    for patient_axis, image_axis in zip(patient_axis_of, image_axis_of, strict=True):
+        axes[image_axis] = direction[patient_axis] * np.sign(direction[patient_axis, image_axis])
+    return None if np.allclose(axes, np.eye(3), rtol=0, atol=OBLIQUE_TOLERANCE) else axes
 
 
 def image_like(array: np.ndarray, image: sitk.Image) -> sitk.Image:

@@ -130,6 +130,33 @@ def generate_pseudo_mask(
     return pseudo_mask
 
 
+def merge_pseudo_masks(pseudo_masks: Sequence[np.ndarray], labels: Sequence[int], *, ignore_label: int) -> np.ndarray:
+    """Merge the pseudo-masks of several lesions of one image.
+
+    A voxel gets the label of the lesions that claim it. Where lesions of different labels claim it, or none claims it
+    but it is unlabelled in one of them, it is unlabelled. With one lesion of label 1 the result is its pseudo-mask.
+
+    Args:
+        pseudo_masks: (z, y, x) each, 1 on the lesion, 0 background, any other value unlabelled.
+        labels: The label of each lesion, in 1..ignore_label - 1.
+        ignore_label: Label of the unlabelled voxels.
+
+    Returns:
+        (z, y, x) uint8.
+    """
+    merged = np.zeros_like(pseudo_masks[0], dtype=np.uint8)
+    for pseudo_mask in pseudo_masks:
+        merged[pseudo_mask > 1] = ignore_label
+    claims = [
+        np.any([p == 1 for p, own in zip(pseudo_masks, labels, strict=True) if own == label], axis=0)
+        for label in sorted(set(labels))
+    ]
+    for label, claim in zip(sorted(set(labels)), claims, strict=True):
+        merged[claim] = label
+    merged[np.sum(claims, axis=0) > 1] = ignore_label
+    return merged
+
+
 def _checked_inputs(
     image: np.ndarray, extreme_points: Sequence, spacing_mm: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
