@@ -1,0 +1,130 @@
+"""How fast pseudo-masks are made, and how exactly, against the published procedure on scikit-image.
+
+    python benchmarks/random_walker_speed.py -i .../ibsi_sts/nifti [-o docs/random_walker_speed.md]
+
+The published procedure: crop the image to the box extended by 10, 20, 20 voxels (z, y, x), then eight full calls of
+scikit-image's random_walker ("cg_j" and "cg_mg"; the faster one counts). Both sides draw the same scribbles first. The
+converged solution is ours with a tolerance of 1e-11; systems small enough are also solved directly.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
+from skimage.segmentation import random_walker
+from tqdm import tqdm
+
+from nnunetv2_simple import graph_multigrid
+from nnunetv2_simple import random_walker as our_random_walker
+from nnunetv2_simple.dataset_conversion.Dataset501_IBSI_STS import find_cases
+from nnunetv2_simple.extreme_points import bounding_box, extreme_points_from_mask
+from nnunetv2_simple.images import spacing_zyx_mm
+from nnunetv2_simple.pseudo_mask import draw_scribbles, generate_pseudo_mask
+
+MARGIN_VOXELS = (10, 20, 20)
+MAX_DIRECT_VOXELS = 60_000
+
+
+def published_procedure(image: np.ndarray, points: np.ndarray, spacing_mm: tuple, mode: str) -> np.ndarray:
+    """Return the pseudo-mask of eight scikit-image calls on the cropped image."""
+    scribbles = draw_scribbles(image, points, spacing_mm=spacing_mm)
+    box = bounding_box(points)
+    crop = tuple(
+        slice(max(side.start - margin, 0), side.stop + margin) for side, margin in zip(box, MARGIN_VOXELS, strict=True)
+    )
+    in_box = np.zeros(image.shape, dtype=bool)
+    in_box[box] = True
+    seeds = np.where(scribbles, 1, np.where(in_box, 0, 2))[crop]  # scikit-image: 0 is unseeded
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # neither mode reaches its tolerance
+        for _ in range(8):
+            probability = random_walker(
+                image[crop], seeds, beta=130, mode=mode, spacing=spacing_mm, return_full_prob=True
+            )[0]
+            seeds[probability > 0.8] = 1
+            seeds[probability < 0.1] = 2
+    pseudo_mask = np.where(in_box, 2, 0)
+    pseudo_mask[crop][(probability > 0.8) & in_box[crop]] = 1
+    return pseudo_mask
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return 2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second))
+
+
+def timed(function: Callable, *args, **options) -> tuple[float, np.ndarray]:
+    start = time.perf_counter()
+    result = function(*args, **options)
+    return time.perf_counter() - start, result
+
+
+def error_of_walks(image: np.ndarray, points: np.ndarray, spacing_mm: tuple) -> float:
+    """Return the largest difference of any probability of any walk to a direct solution."""
+    errors = []
+    solve = graph_multigrid.solve_grounded_laplacian
+
+    def compared(weights, ground, right_hand_side, **options):
+        solution = solve(weights, ground, right_hand_side, **options)
+        laplacian = sparse.diags_array(ground + weights.sum(axis=1)) - weights
+        errors.append(abs(solution - spsolve(laplacian.tocsc(), right_hand_side)).max())
+        return solution
+
+    with mock.patch.object(our_random_walker, "solve_grounded_laplacian", compared):
+        generate_pseudo_mask(image, points, spacing_mm=spacing_mm)
+    return max(errors)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-i", type=Path, required=True, help="The folder nifti/ of the IBSI data set")
+    parser.add_argument("-o", type=Path, help="[OPTIONAL] Markdown file to write")
+    args = parser.parse_args()
+    lines = [
+        "| case | box (voxels) | scikit-image cg_j (s) | cg_mg (s) | ours (s) | times faster | "
+        "Dice of the foreground to the converged solution: cg_j | cg_mg | ours | largest error of a probability |",
+        "|" + "---|" * 10,
+    ]
+    ratios, our_dice, errors = [], [], []
+    for case in tqdm(find_cases(args.i), unit="case"):
+        image = sitk.ReadImage(case.image_files[0])
+        spacing_mm = spacing_zyx_mm(image)
+        voxels = sitk.GetArrayFromImage(image).astype(float)
+        points = extreme_points_from_mask(sitk.GetArrayFromImage(sitk.ReadImage(case.mask_file)))
+        our_time, ours = timed(generate_pseudo_mask, voxels, points, spacing_mm=spacing_mm)
+        cg_j_time, cg_j = timed(published_procedure, voxels, points, spacing_mm, "cg_j")
+        cg_mg_time, cg_mg = timed(published_procedure, voxels, points, spacing_mm, "cg_mg")
+        with mock.patch.object(our_random_walker, "PROBABILITY_TOLERANCE", 1e-11):
+            converged = generate_pseudo_mask(voxels, points, spacing_mm=spacing_mm)
+        box_voxels = np.prod([side.stop - side.start for side in bounding_box(points)])
+        error = error_of_walks(voxels, points, spacing_mm) if box_voxels < MAX_DIRECT_VOXELS else float("nan")
+        dices = [dice(mask == 1, converged == 1) for mask in (cg_j, cg_mg, ours)]
+        ratios.append(min(cg_j_time, cg_mg_time) / our_time)
+        our_dice.append(dices[2])
+        errors.append(error)
+        lines.append(
+            f"| {case.identifier} | {box_voxels} | {cg_j_time:.1f} | {cg_mg_time:.1f} | {our_time:.2f} | "
+            f"{ratios[-1]:.1f} | {dices[0]:.4f} | {dices[1]:.4f} | {dices[2]:.4f} | "
+            f"{'' if np.isnan(error) else f'{error:.0e}'} |"
+        )
+        tqdm.write(lines[-1])
+    lines += [
+        "",
+        f"Times faster than the faster of the two modes: median {np.median(ratios):.1f}, smallest {min(ratios):.1f}, "
+        f"largest {max(ratios):.1f}. Smallest Dice to the converged solution {min(our_dice):.4f}. Largest error of a "
+        f"probability against a direct solution {np.nanmax(errors):.1e} "
+        f"({np.count_nonzero(~np.isnan(errors))} cases with fewer than {MAX_DIRECT_VOXELS} voxels in the box).",
+    ]
+    print("\n".join(lines[-1:]))
+    if args.o:
+        args.o.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
