@@ -71,12 +71,7 @@ def sort_extreme_points(
     Raises:
         ValueError: If there are not exactly six points of three finite coordinates.
     """
-    points = np.asarray(points, dtype=float)
-    if points.shape != (6, 3):
-        raise ValueError(f"expected six extreme points of three coordinates, got an array of shape {points.shape}")
-    if not np.isfinite(points).all():
-        raise ValueError(f"extreme points must be finite, got {points.tolist()}")
-    points = np.rint(points).astype(int)
+    points = as_six_points(points)
     positions = along_axes(points, spacing_mm, axes)
     order = []
     for row in range(6):
@@ -85,6 +80,20 @@ def sort_extreme_points(
         # several points may share an extreme coordinate: the one given in this row comes first
         order.append(row if coordinates[row] == extreme else int(np.argmax(coordinates == extreme)))
     return points[order]
+
+
+def as_six_points(points: Sequence) -> np.ndarray:
+    """Return (6, 3) int array of six points, rounded to voxels.
+
+    Raises:
+        ValueError: If there are not exactly six points of three finite coordinates.
+    """
+    points = np.asarray(points, dtype=float)
+    if points.shape != (6, 3):
+        raise ValueError(f"expected six extreme points of three coordinates, got an array of shape {points.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError(f"extreme points must be finite, got {points.tolist()}")
+    return np.rint(points).astype(int)
 
 
 def bounding_box(extreme_points: np.ndarray) -> tuple[slice, slice, slice]:

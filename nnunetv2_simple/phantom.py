@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-TUMOUR_KINDS = ("homogeneous", "heterogeneous", "rim")
+TUMOUR_KINDS = ("homogeneous", "heterogeneous", "rim", "faint")
+TUMOUR_SHAPES = ("irregular", "round", "curved")
 
 _MIN_EXTENT_MM = 40.0
 _MAX_SPACING_MM = 4.0
@@ -42,6 +43,7 @@ def generate_phantom(
     shape: tuple[int, int, int] = (40, 96, 96),
     spacing_mm: tuple[float, float, float] = (2.4, 1.2, 1.2),
     tumour_kind: str | None = None,
+    tumour_shape: str = "irregular",
 ) -> BreastPhantom:
     """Draw one breast with one enhancing tumour, before and after contrast.
 
@@ -52,19 +54,25 @@ def generate_phantom(
         generator: Source of all randomness: equal states give equal phantoms.
         shape: Voxels (z, y, x).
         spacing_mm: Voxel size (z, y, x), each in (0, 4]. Each axis must extend over at least 40 mm.
-        tumour_kind: One of ``TUMOUR_KINDS``; drawn if None.
+        tumour_kind: One of ``TUMOUR_KINDS``; one of them but "faint", which hardly enhances more than the
+            parenchyma around it, is drawn if None.
+        tumour_shape: One of ``TUMOUR_SHAPES``: deformed and lobulated or spiculated, almost a ball, or bent like a
+            banana.
 
     Returns:
         The phantom. Its tumour mask is exact: made before partial volume, bias field and noise.
 
     Raises:
-        ValueError: If the volume is too small or too coarse for a breast with a tumour, or the kind is unknown.
+        ValueError: If the volume is too small or too coarse for a breast with a tumour, or the kind or shape is
+            unknown.
     """
     _check_grid(shape, spacing_mm)
     if tumour_kind is None:
-        tumour_kind = TUMOUR_KINDS[generator.integers(len(TUMOUR_KINDS))]
+        tumour_kind = TUMOUR_KINDS[generator.integers(3)]
     elif tumour_kind not in TUMOUR_KINDS:
         raise ValueError(f"tumour_kind must be one of {TUMOUR_KINDS} or None, got {tumour_kind!r}")
+    if tumour_shape not in TUMOUR_SHAPES:
+        raise ValueError(f"tumour_shape must be one of {TUMOUR_SHAPES}, got {tumour_shape!r}")
     spacing_mm = tuple(float(s) for s in spacing_mm)
     points_mm = np.indices(shape) * np.reshape(spacing_mm, (3, 1, 1, 1))
 
@@ -72,7 +80,7 @@ def generate_phantom(
     enhancement = np.where(breast, generator.uniform(0.02, 0.08), generator.uniform(0.1, 0.2))
     _add_glandular_tissue(generator, signal, enhancement, breast, spacing_mm)
     _add_vessels(generator, signal, enhancement, breast, spacing_mm)
-    tumour = _grow_tumour(generator, breast, points_mm, spacing_mm)
+    tumour = _grow_tumour(generator, breast, points_mm, spacing_mm, tumour_shape)
     _add_spots(generator, signal, enhancement, breast, tumour, points_mm, spacing_mm)
     _add_tumour(generator, signal, enhancement, tumour, tumour_kind, spacing_mm)
 
@@ -173,8 +181,8 @@ def _add_vessels(generator, signal, enhancement, breast, spacing_mm) -> None:
     _blend(enhancement, strength[tuple(nearest)], occupancy)
 
 
-def _grow_tumour(generator, breast, points_mm, spacing_mm) -> np.ndarray:
-    """Return the mask of a randomly deformed ellipsoid anywhere in the breast, lobulated or spiculated."""
+def _grow_tumour(generator, breast, points_mm, spacing_mm, tumour_shape) -> np.ndarray:
+    """Return the mask of a tumour anywhere in the breast."""
     depth_mm = ndimage.distance_transform_edt(breast, sampling=spacing_mm)
     smallest, largest = _TUMOUR_RADIUS_MM
     radius_mm = generator.uniform(smallest, max(smallest, min(largest, 0.85 * depth_mm.max())))
@@ -183,14 +191,12 @@ def _grow_tumour(generator, breast, points_mm, spacing_mm) -> np.ndarray:
     axes_mm = radius_mm * np.exp(generator.uniform(-0.25, 0.25, 3))
     offset = points_mm - np.reshape(centre * spacing_mm, (3, 1, 1, 1))
     offset = np.tensordot(rotation, offset, axes=1) / axes_mm[:, None, None, None]
-    distance = np.linalg.norm(offset, axis=0)
+    distance = _distance_to_arc(offset) if tumour_shape == "curved" else np.linalg.norm(offset, axis=0)
 
-    surface = generator.uniform(0.12, 0.25) * _smooth_noise(generator, breast.shape, spacing_mm, 0.35 * radius_mm)
-    if generator.random() < 0.5:
-        for _ in range(generator.integers(6, 14)):
-            spicule = generator.standard_normal(3)
-            cosine = np.tensordot(spicule / np.linalg.norm(spicule), offset, axes=1) / np.maximum(distance, 1e-6)
-            surface += generator.uniform(0.3, 0.7) * np.exp((cosine - 1) * generator.uniform(20, 50))
+    roughness = generator.uniform(0.12, 0.25) * (0.3 if tumour_shape == "round" else 1.0)
+    surface = roughness * _smooth_noise(generator, breast.shape, spacing_mm, 0.35 * radius_mm)
+    if tumour_shape == "irregular" and generator.random() < 0.5:
+        surface += _spicules(generator, offset, distance)
 
     # The level set that has the volume of the ball of this radius.
     num_voxels = int(4 / 3 * np.pi * radius_mm**3 / np.prod(spacing_mm))
@@ -198,6 +204,22 @@ def _grow_tumour(generator, breast, points_mm, spacing_mm) -> np.ndarray:
     mask = ndimage.binary_fill_holes(breast & (distance - surface < level))
     components, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     return components == 1 + np.argmax(np.bincount(components.ravel())[1:])
+
+
+def _spicules(generator, offset, distance) -> np.ndarray:
+    height = np.zeros(distance.shape)
+    for _ in range(generator.integers(6, 14)):
+        spicule = generator.standard_normal(3)
+        cosine = np.tensordot(spicule / np.linalg.norm(spicule), offset, axes=1) / np.maximum(distance, 1e-6)
+        height += generator.uniform(0.3, 0.7) * np.exp((cosine - 1) * generator.uniform(20, 50))
+    return height
+
+
+def _distance_to_arc(offset) -> np.ndarray:
+    """Return the distance to a third of a circle of radius 1.2 in the plane of the last two coordinates."""
+    angles = np.linspace(-np.pi / 3, np.pi / 3, 15)
+    arc = np.stack([np.zeros_like(angles), 1.2 * np.sin(angles), 1.2 * np.cos(angles) - 1.0], axis=1)
+    return np.min([np.linalg.norm(offset - point.reshape(3, 1, 1, 1), axis=0) for point in arc], axis=0)
 
 
 def _add_spots(generator, signal, enhancement, breast, tumour, points_mm, spacing_mm) -> None:
@@ -228,7 +250,8 @@ def _add_tumour(generator, signal, enhancement, tumour, tumour_kind, spacing_mm)
         _blend(pattern, generator.uniform(0.15, 0.45), core)
     occupancy = _blur(tumour.astype(float), generator.uniform(0.5, 1.2), spacing_mm)
     _blend(signal, _LESION * generator.uniform(0.85, 1.1), occupancy)
-    _blend(enhancement, generator.uniform(0.9, 1.7) * pattern, occupancy)
+    strength = generator.uniform(0.45, 0.7) if tumour_kind == "faint" else generator.uniform(0.9, 1.7)
+    _blend(enhancement, strength * pattern, occupancy)
 
 
 def _acquire(generator, phases, spacing_mm) -> list[np.ndarray]:

@@ -1,58 +1,89 @@
-"""Initial pseudo-mask: extreme points -> shortest-path scribbles -> iterated random walker (SimPLe, section 2.1)."""
+"""Initial pseudo-mask: extreme points -> shortest-path scribbles -> random walker (SimPLe, section 2.1).
+
+Two recipes: "paper" follows the publication, "robust" (:mod:`nnunetv2_simple.robust_recipe`) says more of what the
+clicks mean.
+"""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
-from nnunetv2_simple.extreme_points import bounding_box, sort_extreme_points
-from nnunetv2_simple.random_walker import RandomWalker
+from nnunetv2_simple.extreme_points import as_six_points, sort_extreme_points
+from nnunetv2_simple.lesion_box import LesionBox
+from nnunetv2_simple.random_walker import RandomWalker, gradient_weights
+from nnunetv2_simple.robust_recipe import robust_pseudo_mask, robust_region
 
+Recipe = Literal["paper", "robust"]
+RECIPES = ("paper", "robust")
 STD_MARGIN_VOXELS = (10, 20, 20)  # (z, y, x) around the box: whose intensities scale beta, as in the published script
+PAPER_DEFAULTS = {"beta": 130.0, "foreground_threshold": 0.8, "background_threshold": 0.1, "num_refinements": 7}
 
 
-def draw_scribbles(image: np.ndarray, extreme_points: Sequence, *, spacing_mm: Sequence[float]) -> np.ndarray:
+def draw_scribbles(
+    image: np.ndarray,
+    extreme_points: Sequence,
+    *,
+    spacing_mm: Sequence[float],
+    recipe: Recipe = "paper",
+    axes: np.ndarray | None = None,
+) -> np.ndarray:
     """Draw one scribble along each axis, from one extreme point to the opposite one.
 
-    A scribble is the path of least gradient magnitude, integrated along its length in mm (Dijkstra on the
-    26-neighbourhood). The path cannot leave the bounding box, in which the lesion lies by definition. It is dilated
-    by one voxel (3 x 3 x 3) and clipped to the box.
+    A scribble is the path of least cost, integrated along its length in mm (Dijkstra on the 26-neighbourhood). It
+    cannot leave the bounding box, in which the lesion lies by definition. It is dilated by one voxel (3 x 3 x 3) and
+    clipped to the box.
+
+    The cost is the gradient magnitude in the recipe "paper". Extreme points lie on the lesion's border and flat
+    background costs nothing, so such a path may run round the lesion. In the recipe "robust" it is
+
+        gradient magnitude / its 99th percentile (at most 1) + 0.1 + 0.3 r^2,
+
+    with the radius r in the box (1 on the inscribed ellipsoid), which keeps the path short and inside; and it is
+    dilated within the slice (1 x 3 x 3) only.
 
     Args:
         image: (z, y, x), finite intensities.
         extreme_points: (6, 3) voxels (z, y, x), two along each axis. Points on the image border are legal.
         spacing_mm: Voxel size (z, y, x).
+        recipe: "paper" or "robust".
+        axes: (3, 3) patient axes of an oblique image (see :func:`nnunetv2_simple.images.patient_axes`), along which
+            the points are extreme; the image's own if None.
 
     Returns:
         (z, y, x) bool, True on the dilated scribbles.
 
     Raises:
-        ValueError: If the image is not a finite volume, the spacing is not positive, or the points are not six voxels
-            of the image.
+        ValueError: If the image is not a finite volume, the spacing is not positive, the points are not six voxels of
+            the image, or there is no such recipe.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.1.
     """
-    image, extreme_points, spacing_mm = _checked_inputs(image, extreme_points, spacing_mm)
-    box = bounding_box(extreme_points)
-    corner = extreme_points.min(axis=0)
-    neighbourhood = _extended(box, (1, 1, 1), image.shape)
-    box_in_neighbourhood = tuple(
-        slice(side.start - around.start, side.stop - around.start)
-        for side, around in zip(box, neighbourhood, strict=True)
-    )
-    gradient_magnitude = _gradient_magnitude(image[neighbourhood], spacing_mm)[box_in_neighbourhood]
+    _check_recipe(recipe)
+    image, extreme_points, spacing_mm, box = _checked_inputs(image, extreme_points, spacing_mm, axes)
+    cost = _gradient_magnitude(image, box, spacing_mm)
+    in_box = box.contains(box.slices)
+    if recipe == "robust":
+        steepest = np.quantile(cost, 0.99)
+        cost = np.minimum(cost / steepest, 1) if steepest > 0 else np.zeros_like(cost)
+        cost = cost + 0.1 + 0.3 * box.radius(box.slices) ** 2
+    cost[~in_box] = np.inf
 
-    paths = np.zeros(gradient_magnitude.shape, dtype=bool)
+    corner = [side.start for side in box.slices]
+    points = sort_extreme_points(extreme_points, spacing_mm=spacing_mm, axes=axes) - corner
+    paths = np.zeros(cost.shape, dtype=bool)
     for axis in range(3):
-        start, end = extreme_points[2 * axis : 2 * axis + 2] - corner
-        search = MCP_Geometric(gradient_magnitude, fully_connected=True, sampling=spacing_mm)
+        start, end = points[2 * axis : 2 * axis + 2]
+        search = MCP_Geometric(cost, fully_connected=True, sampling=spacing_mm)
         search.find_costs([start], [end])
         paths[tuple(np.transpose(search.traceback(end)))] = True
 
     scribbles = np.zeros(image.shape, dtype=bool)
-    scribbles[box] = ndimage.binary_dilation(paths, np.ones((3, 3, 3)))
+    brush = np.ones((3, 3, 3) if recipe == "paper" else (1, 3, 3))
+    scribbles[box.slices] = ndimage.binary_dilation(paths, brush) & in_box
     return scribbles
 
 
@@ -66,14 +97,19 @@ def generate_pseudo_mask(
     background_threshold: float = 0.1,
     num_refinements: int = 7,
     ignore_label: int = 2,
+    recipe: Recipe = "paper",
+    axes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Turn six extreme points into a pseudo-mask of foreground, background and unlabelled voxels.
 
-    The first walk starts from the scribbles (foreground) and every voxel outside the box (background). Voxels whose
-    probability exceeds ``foreground_threshold`` or stays below ``background_threshold`` become seeds of the next walk.
-    After the last one the voxels of the box above ``foreground_threshold`` are foreground, its other voxels
-    unlabelled; everything outside the box is background. The published script leaves a collar of 5 voxels round the
-    box unseeded, the paper, which is followed here, does not.
+    Recipe "paper": the first walk starts from the scribbles (foreground) and every voxel outside the box (background).
+    Voxels whose probability exceeds ``foreground_threshold`` or stays below ``background_threshold`` become seeds of
+    the next walk. After the last one the voxels of the box above ``foreground_threshold`` are foreground, its other
+    voxels unlabelled; everything outside the box is background. The published script leaves a collar of 5 voxels round
+    the box unseeded, the paper, which is followed here, does not.
+
+    Recipe "robust": see :mod:`nnunetv2_simple.robust_recipe`. Voxels inside the box may be background too. It has no
+    options: ``beta`` to ``num_refinements`` are the paper's.
 
     Args:
         image: (z, y, x), finite intensities. They are used as they are: beta depends on their scale.
@@ -85,49 +121,58 @@ def generate_pseudo_mask(
         background_threshold: Probability in (0, 1) below which a voxel seeds the background of the next walk.
         num_refinements: Number of walks after the first one, at least 0.
         ignore_label: Label of the unlabelled voxels, 2 to 255.
+        recipe: "paper" or "robust".
+        axes: (3, 3) patient axes of an oblique image, along which the points are extreme; the image's own if None.
 
     Returns:
         (z, y, x) uint8 in {0, 1, ignore_label}.
 
     Raises:
-        ValueError: As :func:`draw_scribbles`, if an option is out of its range, and if the image is constant around
-            the box.
+        ValueError: As :func:`draw_scribbles`, if an option is out of its range or not the recipe's, and if the image
+            is constant around the box.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.1; Grady, Random walks for image segmentation, TPAMI 2006.
     """
-    if not 0 < background_threshold < foreground_threshold < 1:
-        raise ValueError(
-            f"thresholds must satisfy 0 < background < foreground < 1, "
-            f"got background_threshold {background_threshold} and foreground_threshold {foreground_threshold}"
-        )
-    if not (beta > 0 and num_refinements >= 0 and 2 <= ignore_label <= 255):
-        raise ValueError(
-            f"beta must be positive, num_refinements at least 0 and ignore_label in 2..255, "
-            f"got {beta}, {num_refinements} and {ignore_label}"
-        )
-    scribbles = draw_scribbles(image, extreme_points, spacing_mm=spacing_mm)
-    image, extreme_points, spacing_mm = _checked_inputs(image, extreme_points, spacing_mm)
-    box = bounding_box(extreme_points)
-    intensity_std = image[_extended(box, STD_MARGIN_VOXELS, image.shape)].std()
-    if intensity_std == 0:
-        raise ValueError(f"image is constant ({image[box].flat[0]}) in and around the box of the extreme points")
-
+    options = {
+        "beta": beta,
+        "foreground_threshold": foreground_threshold,
+        "background_threshold": background_threshold,
+        "num_refinements": num_refinements,
+    }
+    _check_options(options, ignore_label, recipe)
+    scribbles = draw_scribbles(image, extreme_points, spacing_mm=spacing_mm, recipe=recipe, axes=axes)
+    image, extreme_points, spacing_mm, box = _checked_inputs(image, extreme_points, spacing_mm, axes)
     # walks end at the background seeds that touch the box, so nothing further out can matter
-    neighbourhood = _extended(box, (1, 1, 1), image.shape)
-    walker = RandomWalker(image[neighbourhood], spacing_mm=spacing_mm, beta=beta, intensity_std=intensity_std)
-    in_box = np.zeros(image.shape, dtype=bool)
-    in_box[box] = True
-    foreground, background = scribbles[neighbourhood], ~in_box[neighbourhood]
-    probability = None
-    for _ in range(1 + num_refinements):
-        probability = walker.walk(foreground, background, initial=probability)
-        foreground |= probability > foreground_threshold
-        background |= probability < background_threshold
+    region = robust_region(box) if recipe == "robust" else box.region((1, 1, 1))
+    around = image[region if recipe == "robust" else box.region(STD_MARGIN_VOXELS)]
+    if around.min() == around.max():
+        raise ValueError(f"image is constant ({around.flat[0]}) in and around the box of the extreme points")
+    in_box = box.contains(region)
+    if recipe == "robust":
+        foreground, background = robust_pseudo_mask(
+            image[region], scribbles[region], in_box, box.radius(region), spacing_mm=spacing_mm
+        )
+    else:
+        walker = RandomWalker(
+            gradient_weights(image[region], spacing_mm=spacing_mm, beta=beta, intensity_std=around.std())
+        )
+        foreground, background = _refined_walks(walker, scribbles[region], ~in_box, options), ~in_box
 
-    pseudo_mask = np.where(in_box, ignore_label, 0).astype(np.uint8)
-    pseudo_mask[neighbourhood][foreground] = 1
+    pseudo_mask = np.zeros(image.shape, dtype=np.uint8)
+    pseudo_mask[region] = np.where(background, 0, ignore_label)
+    pseudo_mask[region][foreground] = 1
     return pseudo_mask
+
+
+def _refined_walks(walker: RandomWalker, scribbles: np.ndarray, outside: np.ndarray, options: dict) -> np.ndarray:
+    """Walk, turn what is certain into seeds, walk again; return the foreground of the last walk."""
+    foreground, background, probability = scribbles, outside, None
+    for _ in range(1 + options["num_refinements"]):
+        probability = walker.walk(foreground, background, initial=probability)
+        foreground = foreground | (probability > options["foreground_threshold"])
+        background = background | (probability < options["background_threshold"])
+    return foreground
 
 
 def merge_pseudo_masks(pseudo_masks: Sequence[np.ndarray], labels: Sequence[int], *, ignore_label: int) -> np.ndarray:
@@ -157,9 +202,32 @@ def merge_pseudo_masks(pseudo_masks: Sequence[np.ndarray], labels: Sequence[int]
     return merged
 
 
+def _check_recipe(recipe: str) -> None:
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe must be one of {RECIPES}, got {recipe!r}")
+
+
+def _check_options(options: dict, ignore_label: int, recipe: str) -> None:
+    _check_recipe(recipe)
+    if recipe == "robust" and options != PAPER_DEFAULTS:
+        changed = {name: value for name, value in options.items() if value != PAPER_DEFAULTS[name]}
+        raise ValueError(f'the recipe "robust" has no options, got {changed}; they belong to the recipe "paper"')
+    if not 0 < options["background_threshold"] < options["foreground_threshold"] < 1:
+        raise ValueError(
+            f"thresholds must satisfy 0 < background < foreground < 1, "
+            f"got background_threshold {options['background_threshold']} "
+            f"and foreground_threshold {options['foreground_threshold']}"
+        )
+    if not (options["beta"] > 0 and options["num_refinements"] >= 0 and 2 <= ignore_label <= 255):
+        raise ValueError(
+            f"beta must be positive, num_refinements at least 0 and ignore_label in 2..255, "
+            f"got {options['beta']}, {options['num_refinements']} and {ignore_label}"
+        )
+
+
 def _checked_inputs(
-    image: np.ndarray, extreme_points: Sequence, spacing_mm: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    image: np.ndarray, extreme_points: Sequence, spacing_mm: Sequence[float], axes: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, tuple[float, ...], LesionBox]:
     image = np.asarray(image, dtype=float)
     if image.ndim != 3:
         raise ValueError(f"image must be three-dimensional (z, y, x), got shape {image.shape}")
@@ -168,22 +236,18 @@ def _checked_inputs(
     spacing_mm = tuple(float(s) for s in spacing_mm)
     if len(spacing_mm) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing_mm):
         raise ValueError(f"spacing_mm must be three positive numbers (z, y, x), got {spacing_mm}")
-    extreme_points = sort_extreme_points(extreme_points)
+    extreme_points = as_six_points(extreme_points)
     if (extreme_points < 0).any() or (extreme_points >= image.shape).any():
         raise ValueError(
             f"extreme points must lie inside the image of shape {image.shape}, got {extreme_points.tolist()}"
         )
-    return image, extreme_points, spacing_mm
+    box = LesionBox(extreme_points, shape=image.shape, spacing_mm=spacing_mm, axes=axes)
+    return image, extreme_points, spacing_mm, box
 
 
-def _gradient_magnitude(image: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Gradient magnitude per mm; an axis with a single slice has no gradient."""
-    axes = [axis for axis in range(3) if image.shape[axis] > 1]
-    return np.sqrt(sum(np.gradient(image, spacing_mm[axis], axis=axis) ** 2 for axis in axes))
-
-
-def _extended(box: Sequence[slice], margin: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(
-        slice(max(side.start - m, 0), min(side.stop + m, size))
-        for side, m, size in zip(box, margin, shape, strict=True)
-    )
+def _gradient_magnitude(image: np.ndarray, box: LesionBox, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Return the gradient magnitude per mm in the box; an axis with a single slice has no gradient."""
+    region = box.region((1, 1, 1))
+    axes = [axis for axis in range(3) if image[region].shape[axis] > 1]
+    magnitude = np.sqrt(sum(np.gradient(image[region], spacing_mm[axis], axis=axis) ** 2 for axis in axes))
+    return magnitude[tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(box.slices, region, strict=True))]

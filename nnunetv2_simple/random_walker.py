@@ -1,16 +1,16 @@
 """Random walker on a volume: the probability that a walk meets a foreground seed before a background seed.
 
-Neighbouring voxels i, j (6-neighbourhood) with intensities g are joined by an edge of weight
+Neighbouring voxels (6-neighbourhood) are joined by edges of weight w_ij. With the graph Laplacian L of these weights,
+split into seeded (S) and unseeded (U) voxels, and p_S = 1 on foreground and 0 on background seeds, the probabilities
+solve
 
-    w_ij = exp(-beta * ((g_i - g_j) / spacing_mm)^2 / (10 * std(g))) + 1e-10,
+    (L_UU + g) p_U = -L_US p_S + g q_U        (the discrete Dirichlet problem; Grady 2006, eq. 11),
 
-scikit-image's scale. With the graph Laplacian L of these weights, split into seeded (S) and unseeded (U) voxels, and
-p_S = 1 on foreground and 0 on background seeds, the probabilities solve
-
-    L_UU p_U = -L_US p_S        (the discrete Dirichlet problem; Grady 2006, eq. 11).
+where a prior probability q, if there is one, pulls on every voxel with weight g (Grady 2005, eq. 7).
 
 References:
     Grady, Random walks for image segmentation, IEEE TPAMI 28(11), 2006.
+    Grady, Multilabel random walker image segmentation using prior models, CVPR 2005.
 """
 
 from collections.abc import Sequence
@@ -24,44 +24,60 @@ SMALLEST_WEIGHT = 1e-10
 PROBABILITY_TOLERANCE = 1e-5
 
 
+def gradient_weights(
+    image: np.ndarray, *, spacing_mm: Sequence[float], beta: float, intensity_std: float
+) -> list[np.ndarray]:
+    """Return the weight of every edge, scikit-image's way.
+
+        w_ij = exp(-beta * ((g_i - g_j) / spacing_mm)^2 / (10 * std)) + 1e-10
+
+    Args:
+        image: (z, y, x) float intensities g.
+        spacing_mm: Voxel size (z, y, x).
+        beta: Penalty on intensity differences.
+        intensity_std: The std of the formula.
+
+    Returns:
+        Per axis the weights of the edges along it: the image's shape, less one along that axis.
+    """
+    scale = -beta / (10 * intensity_std)
+    return [np.exp(scale * (np.diff(image, axis=axis) / spacing_mm[axis]) ** 2) + SMALLEST_WEIGHT for axis in range(3)]
+
+
 class RandomWalker:
     """The graph of one image, built once for any number of walks.
 
     Args:
-        image: (z, y, x) float intensities, not constant.
-        spacing_mm: Voxel size (z, y, x).
-        beta: Penalty on intensity differences.
-        intensity_std: The std(g) of the formula; the image's own if None.
+        edge_weights: Per axis (z, y, x) the positive weights of the edges along it.
     """
 
-    def __init__(
-        self,
-        image: np.ndarray,
-        *,
-        spacing_mm: Sequence[float],
-        beta: float,
-        intensity_std: float | None = None,
-    ):
-        self._shape = image.shape
-        scale = -beta / (10 * (image.std() if intensity_std is None else intensity_std))
-        voxels = np.arange(image.size).reshape(image.shape)
-        first, second, weights = [], [], []
-        for axis in range(3):
-            along = np.moveaxis(voxels, axis, 0)
-            difference = np.diff(image, axis=axis) / spacing_mm[axis]
-            first.append(along[:-1].ravel())
-            second.append(along[1:].ravel())
-            weights.append(np.moveaxis(np.exp(scale * difference**2) + SMALLEST_WEIGHT, axis, 0).ravel())
-        self._weights = _symmetric(
-            np.concatenate(first), np.concatenate(second), np.concatenate(weights), size=image.size
-        )
+    def __init__(self, edge_weights: Sequence[np.ndarray]):
+        self._shape = tuple(along.shape[axis] + 1 for axis, along in enumerate(edge_weights))
+        voxels = np.arange(np.prod(self._shape)).reshape(self._shape)
+        first = np.concatenate([voxels[_all_but_last(axis)].ravel() for axis in range(3)])
+        second = np.concatenate([voxels[_all_but_first(axis)].ravel() for axis in range(3)])
+        weights = np.concatenate([along.ravel() for along in edge_weights])
+        rows, columns = np.concatenate((first, second)), np.concatenate((second, first))
+        self._weights = sparse.coo_array(
+            (np.concatenate((weights, weights)), (rows, columns)), shape=(voxels.size, voxels.size)
+        ).tocsr()
 
-    def walk(self, foreground: np.ndarray, background: np.ndarray, *, initial: np.ndarray | None = None) -> np.ndarray:
+    def walk(
+        self,
+        foreground: np.ndarray,
+        background: np.ndarray,
+        *,
+        prior: np.ndarray | None = None,
+        prior_weight: float = 0.0,
+        initial: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Return the foreground probability of every voxel.
 
         Args:
             foreground: (z, y, x) bool, foreground seeds.
-            background: (z, y, x) bool, background seeds. Without any the probability is 1 everywhere.
+            background: (z, y, x) bool, background seeds. Without any, and without prior, the probability is 1.
+            prior: (z, y, x) prior foreground probability in [0, 1].
+            prior_weight: The weight g of the prior, comparable to that of an edge.
             initial: (z, y, x) probabilities to start the solver from, such as those of an earlier walk.
 
         Returns:
@@ -74,16 +90,20 @@ class RandomWalker:
         unseeded = np.flatnonzero(~(foreground | background).ravel())
         if len(unseeded):
             rows = self._weights[unseeded]
+            pull = 0.0 if prior is None else prior_weight * prior.ravel()[unseeded]
             probability[unseeded] = solve_grounded_laplacian(
                 rows[:, unseeded],
-                ground=rows @ (foreground | background).ravel().astype(float),
-                right_hand_side=rows @ probability,
+                ground=rows @ (foreground | background).ravel().astype(float) + prior_weight,
+                right_hand_side=rows @ probability + pull,
                 start=None if initial is None else initial.ravel()[unseeded],
                 tolerance=PROBABILITY_TOLERANCE,
             )
         return probability.clip(0, 1).reshape(self._shape)
 
 
-def _symmetric(first: np.ndarray, second: np.ndarray, weights: np.ndarray, *, size: int) -> sparse.csr_array:
-    rows, columns = np.concatenate((first, second)), np.concatenate((second, first))
-    return sparse.coo_array((np.concatenate((weights, weights)), (rows, columns)), shape=(size, size)).tocsr()
+def _all_but_last(axis: int) -> tuple[slice, ...]:
+    return tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
+
+
+def _all_but_first(axis: int) -> tuple[slice, ...]:
+    return tuple(slice(1, None) if a == axis else slice(None) for a in range(3))

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from skimage.segmentation import random_walker
 
-from nnunetv2_simple.random_walker import RandomWalker
+from nnunetv2_simple.random_walker import RandomWalker, gradient_weights
 
 BETA = 130.0
 TOLERANCE = 2e-5
+
+
+def walker_on(image, *, spacing_mm, beta, intensity_std=None):
+    std = image.std() if intensity_std is None else intensity_std
+    return RandomWalker(gradient_weights(image, spacing_mm=spacing_mm, beta=beta, intensity_std=std))
 
 
 def dense_walk(image, foreground, background, *, spacing_mm, beta, intensity_std=None):
@@ -48,7 +53,7 @@ def shell_and_core(shape):
 def test_agrees_with_a_dense_direct_solver(noise, shape, spacing_mm, make_tumour):
     image, _ = make_tumour(shape, spacing_mm, noise=noise)
     foreground, background = shell_and_core(shape)
-    walker = RandomWalker(image, spacing_mm=spacing_mm, beta=BETA)
+    walker = walker_on(image, spacing_mm=spacing_mm, beta=BETA)
     expected = dense_walk(image, foreground, background, spacing_mm=spacing_mm, beta=BETA)
     np.testing.assert_allclose(walker.walk(foreground, background), expected, atol=TOLERANCE)
 
@@ -65,7 +70,7 @@ def test_given_standard_deviation_scales_beta(intensity_std, make_tumour):
     shape, spacing_mm = (5, 6, 7), (2.0, 1.0, 1.5)
     image, _ = make_tumour(shape, spacing_mm)
     foreground, background = shell_and_core(shape)
-    walker = RandomWalker(image, spacing_mm=spacing_mm, beta=BETA, intensity_std=intensity_std)
+    walker = walker_on(image, spacing_mm=spacing_mm, beta=BETA, intensity_std=intensity_std)
     expected = dense_walk(image, foreground, background, spacing_mm=spacing_mm, beta=BETA, intensity_std=intensity_std)
     np.testing.assert_allclose(walker.walk(foreground, background), expected, atol=TOLERANCE)
 
@@ -75,7 +80,7 @@ def test_corridor_by_hand():
     image = np.array([0.0, 0.0, 1.0, 1.0, 0.0]).reshape(5, 1, 1)
     foreground, background = np.zeros((2, 5, 1, 1), dtype=bool)
     foreground[0] = background[4] = True
-    walker = RandomWalker(image, spacing_mm=(2.0, 1.0, 1.0), beta=20.0, intensity_std=2.0)
+    walker = walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=20.0, intensity_std=2.0)
     resistances = np.array([1, np.exp(0.25), 1, np.exp(0.25)])  # a chain of resistors, voltage divider
     expected = 1 - np.cumsum(resistances) / resistances.sum()
     np.testing.assert_allclose(walker.walk(foreground, background).ravel(), [1, *expected], atol=1e-7)
@@ -88,7 +93,7 @@ def test_agrees_with_scikit_image(noise, make_tumour):
     foreground, background = shell_and_core(shape)
     seeds = foreground + 2 * background
     expected = random_walker(image, seeds, beta=BETA, mode="bf", spacing=spacing_mm, return_full_prob=True)[0]
-    result = RandomWalker(image, spacing_mm=spacing_mm, beta=BETA).walk(foreground, background)
+    result = walker_on(image, spacing_mm=spacing_mm, beta=BETA).walk(foreground, background)
     np.testing.assert_allclose(result, expected, atol=TOLERANCE)
 
 
@@ -97,7 +102,7 @@ def test_probabilities_lie_between_zero_and_one_and_seeds_are_exact(make_tumour)
     for seed, noise in itertools.product(range(3), (1.0, 10.0, 60.0)):
         image, _ = make_tumour(shape, (2.0, 1.0, 1.0), noise=noise, seed=seed)
         foreground, background = shell_and_core(shape)
-        result = RandomWalker(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(foreground, background)
+        result = walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(foreground, background)
         assert result.shape == shape
         assert result.min() >= 0
         assert result.max() <= 1
@@ -110,7 +115,7 @@ def test_where_the_solver_starts_does_not_change_the_result(noise, make_tumour):
     shape, spacing_mm = (7, 10, 9), (2.0, 1.0, 1.0)
     image, _ = make_tumour(shape, spacing_mm, noise=noise)
     foreground, background = shell_and_core(shape)
-    walker = RandomWalker(image, spacing_mm=spacing_mm, beta=BETA)
+    walker = walker_on(image, spacing_mm=spacing_mm, beta=BETA)
     cold = walker.walk(foreground, background)
     for initial in (cold, np.zeros(shape), np.ones(shape), np.random.default_rng(0).random(shape)):
         np.testing.assert_allclose(walker.walk(foreground, background, initial=initial), cold, atol=TOLERANCE)
@@ -120,7 +125,7 @@ def test_second_walk_on_the_same_graph_is_as_good_as_the_first(make_tumour):
     shape, spacing_mm = (6, 7, 8), (2.0, 1.0, 1.0)
     image, _ = make_tumour(shape, spacing_mm)
     foreground, background = shell_and_core(shape)
-    walker = RandomWalker(image, spacing_mm=spacing_mm, beta=BETA)
+    walker = walker_on(image, spacing_mm=spacing_mm, beta=BETA)
     walker.walk(foreground, background)
     foreground[2, 3, 2:5] = True
     expected = dense_walk(image, foreground, background, spacing_mm=spacing_mm, beta=BETA)
@@ -130,13 +135,13 @@ def test_second_walk_on_the_same_graph_is_as_good_as_the_first(make_tumour):
 def test_without_background_seed_every_walk_ends_in_the_foreground(make_tumour):
     image, _ = make_tumour((5, 6, 7), (2.0, 1.0, 1.0), noise=20.0)
     foreground, _ = shell_and_core(image.shape)
-    walker = RandomWalker(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA)
+    walker = walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA)
     np.testing.assert_allclose(walker.walk(foreground, np.zeros_like(foreground)), 1, atol=TOLERANCE)
 
 
 def test_all_voxels_seeded_come_back_as_they_are(make_tumour):
     image, mask = make_tumour((5, 6, 7), (2.0, 1.0, 1.0))
-    walker = RandomWalker(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA)
+    walker = walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA)
     np.testing.assert_array_equal(walker.walk(mask, ~mask), mask.astype(float))
 
 
@@ -144,6 +149,6 @@ def test_walk_leaves_its_seeds_alone(make_tumour):
     image, _ = make_tumour((5, 6, 7), (2.0, 1.0, 1.0))
     foreground, background = shell_and_core(image.shape)
     before = foreground.copy(), background.copy()
-    RandomWalker(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(foreground, background)
+    walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(foreground, background)
     np.testing.assert_array_equal(foreground, before[0])
     np.testing.assert_array_equal(background, before[1])

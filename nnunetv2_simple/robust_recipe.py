@@ -1,0 +1,109 @@
+"""Robust recipe for the initial pseudo-mask: what the six clicks say, weighed against what the image says.
+
+The published recipe believes in edges alone. Where contrast is low or the background flat, its scribbles run round the
+lesion and its walker runs out of it. Here every voxel starts from a prior probability
+
+    logit q = shape(r) + log p(intensity | lesion) / p(intensity | surroundings),
+
+with the radius r of the voxel in the box (1 on the inscribed ellipsoid). The shape term holds for any lesion that
+touches the six faces without filling the box, the intensity term is learned from this image alone: histograms of the
+voxels the shape term calls lesion and surroundings. One random walk from the scribbles then agrees with the image's
+edges and pulls towards the prior: where there is no edge to find, what remains is the ellipsoid. As the penalty on
+intensity differences is relative to those the image has, no scale of intensities and no beta must be known.
+
+Voxels that are certainly not lesion become background inside the box as well: without any, a network over-segments.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit
+
+from nnunetv2_simple.lesion_box import LesionBox
+from nnunetv2_simple.random_walker import RandomWalker
+
+SHELL_SHARE = 0.2  # of the box, on every side: the surroundings
+MIN_SHELL_VOXELS = 3
+BACKGROUND_RADIUS = np.sqrt(2)  # the ellipsoid through the middle of the box's edges
+PRIOR_WEIGHT = 0.03
+CONTRAST_SHARE = 0.7  # of the root mean square difference of neighbours: an edge
+FOREGROUND_THRESHOLD = 0.6
+BACKGROUND_THRESHOLD = 0.15
+NUM_BINS = 64
+SMOOTHING_BINS = 1.5
+SMALLEST_DENSITY = 1e-3
+MAX_LOG_RATIO = 3.0
+
+
+def robust_region(box: LesionBox) -> tuple[slice, ...]:
+    """Return the region of the image the recipe looks at: the box and its surroundings."""
+    return box.region([max(MIN_SHELL_VOXELS, round(SHELL_SHARE * (side.stop - side.start))) for side in box.slices])
+
+
+def robust_pseudo_mask(
+    image: np.ndarray, scribbles: np.ndarray, in_box: np.ndarray, radius: np.ndarray, *, spacing_mm: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Label the voxels of the region around one lesion.
+
+    Args:
+        image: (z, y, x) float intensities of the region, not constant.
+        scribbles: (z, y, x) bool, foreground seeds.
+        in_box: (z, y, x) bool, True inside the box.
+        radius: (z, y, x), see :meth:`LesionBox.radius`.
+        spacing_mm: Voxel size (z, y, x).
+
+    Returns:
+        (z, y, x) bool each: foreground and background. The other voxels remain unlabelled.
+    """
+    shape_logit = np.where(in_box, shape_log_odds(radius), -np.inf)
+    prior = expit(shape_logit + intensity_log_odds(image, expit(shape_logit)))
+    probability = RandomWalker(contrast_weights(image, spacing_mm=spacing_mm)).walk(
+        scribbles, ~in_box | (radius > BACKGROUND_RADIUS) & ~scribbles, prior=prior, prior_weight=PRIOR_WEIGHT
+    )
+    return probability > FOREGROUND_THRESHOLD, probability < BACKGROUND_THRESHOLD
+
+
+def shape_log_odds(radius: np.ndarray) -> np.ndarray:
+    """Return the log odds that a voxel at this radius is lesion.
+
+    Lesions fill less than the inscribed ellipsoid: even odds at radius 0.9. They may be hollow or curved, so the centre
+    is no certainty.
+    """
+    return np.clip(8 * (0.9 - radius), -6, 2)
+
+
+def intensity_log_odds(image: np.ndarray, lesion_probability: np.ndarray) -> np.ndarray:
+    """Return log p(intensity | lesion) / p(intensity | surroundings), from histograms weighted by a probability."""
+    edges = np.linspace(*np.quantile(image, [0.005, 0.995]), NUM_BINS + 1)
+    bins = np.searchsorted(edges[1:-1], image.ravel(), side="right")
+    density = []
+    for weights in (lesion_probability, 1 - lesion_probability):
+        histogram = np.bincount(bins, weights=weights.ravel(), minlength=NUM_BINS)
+        histogram = ndimage.gaussian_filter1d(histogram, SMOOTHING_BINS, mode="nearest")
+        density.append(histogram / histogram.sum() + SMALLEST_DENSITY)
+    log_ratio = np.log(density[0] / density[1])
+    return np.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO)[bins].reshape(image.shape)
+
+
+def contrast_weights(image: np.ndarray, *, spacing_mm: Sequence[float]) -> list[np.ndarray]:
+    """Return the weight of every edge, relative to the differences the image has.
+
+        w_ij = (min(spacing_mm) / spacing_mm)^2 * exp(-(g_i - g_j)^2 / (2 * (0.7 * rms)^2))
+
+    The first factor is that of a diffusion equation on the voxel grid; rms is the root mean square difference of
+    neighbours.
+
+    Args:
+        image: (z, y, x) float intensities g, not constant.
+        spacing_mm: Voxel size (z, y, x).
+
+    Returns:
+        As :func:`nnunetv2_simple.random_walker.gradient_weights`.
+    """
+    differences = [np.diff(image, axis=axis) for axis in range(3)]
+    mean_square = sum((d**2).sum() for d in differences) / sum(d.size for d in differences)
+    return [
+        (min(spacing_mm) / spacing) ** 2 * np.exp(-(d**2) / (2 * CONTRAST_SHARE**2 * mean_square))
+        for spacing, d in zip(spacing_mm, differences, strict=True)
+    ]
