@@ -52,15 +52,15 @@ def solve_grounded_laplacian(
         RuntimeError: If it does not converge.
     """
     levels = _build_levels(weights, ground)
-    laplacian = levels[0].laplacian
+    finest = levels[0]
     solution = np.zeros(len(ground)) if start is None else start.astype(float)
-    residual = right_hand_side - laplacian @ solution
+    residual = right_hand_side - finest.laplacian(solution)
     correction = _v_cycle(levels, residual)
     direction, energy = correction, residual @ correction
     for _ in range(MAX_ITERATIONS):
         if abs(correction).max() < tolerance:
             return solution
-        image = laplacian @ direction
+        image = finest.laplacian(direction)
         step = energy / (direction @ image)
         solution += step * direction
         residual -= step * image
@@ -72,36 +72,40 @@ def solve_grounded_laplacian(
 
 @dataclass
 class _Level:
-    laplacian: sparse.csr_array
+    weights: sparse.csr_array
+    degrees: np.ndarray
     aggregates: np.ndarray | None = None  # the node of the next level each node belongs to; None on the last level
 
     def __post_init__(self):
-        self.jacobi = JACOBI_DAMPING / self.laplacian.diagonal()
         if self.aggregates is None:
             self.factors = splu(
-                self.laplacian.tocsc(),
+                (sparse.diags_array(self.degrees) - self.weights).tocsc(),
                 permc_spec="MMD_AT_PLUS_A",
                 diag_pivot_thresh=0.0,
                 options={"SymmetricMode": True},
             )
+
+    def laplacian(self, x: np.ndarray) -> np.ndarray:
+        return self.degrees * x - self.weights @ x
+
+    def jacobi(self, residual: np.ndarray) -> np.ndarray:
+        return JACOBI_DAMPING / self.degrees * residual
 
 
 def _build_levels(weights: sparse.csr_array, ground: np.ndarray) -> list[_Level]:
     levels = []
     while True:
         degrees = ground + weights.sum(axis=1)
-        laplacian = (sparse.diags_array(degrees) - weights).tocsr()
         aggregates = _aggregate(weights, degrees)
         num_aggregates = aggregates.max() + 1
         if len(ground) <= MAX_COARSEST_NODES or num_aggregates > 0.95 * len(ground):
-            return [*levels, _Level(laplacian)]
-        levels.append(_Level(laplacian, aggregates))
-        membership = sparse.csr_array((np.ones(len(ground)), (np.arange(len(ground)), aggregates)))
-        merged = (membership.T @ weights @ membership).tocoo()
-        between = merged.row != merged.col
-        weights = sparse.csr_array(
-            (merged.data[between], (merged.row[between], merged.col[between])), shape=merged.shape
-        )
+            return [*levels, _Level(weights, degrees)]
+        levels.append(_Level(weights, degrees, aggregates))
+        rows, columns = aggregates[_row_of_entries(weights)], aggregates[weights.indices]
+        between = rows != columns
+        weights = sparse.coo_array(
+            (weights.data[between], (rows[between], columns[between])), shape=(num_aggregates, num_aggregates)
+        ).tocsr()
         ground = np.bincount(aggregates, weights=ground)
 
 
@@ -109,10 +113,10 @@ def _v_cycle(levels: list[_Level], residual: np.ndarray) -> np.ndarray:
     level, *coarser = levels
     if not coarser:
         return level.factors.solve(residual)
-    correction = level.jacobi * residual
-    remaining = residual - level.laplacian @ correction
+    correction = level.jacobi(residual)
+    remaining = residual - level.laplacian(correction)
     correction += _v_cycle(coarser, np.bincount(level.aggregates, weights=remaining))[level.aggregates]
-    return correction + level.jacobi * (residual - level.laplacian @ correction)
+    return correction + level.jacobi(residual - level.laplacian(correction))
 
 
 def _aggregate(weights: sparse.csr_array, degrees: np.ndarray) -> np.ndarray:
@@ -121,7 +125,7 @@ def _aggregate(weights: sparse.csr_array, degrees: np.ndarray) -> np.ndarray:
     Returns:
         (n,) number of the aggregate of each node.
     """
-    aggregates = np.full(len(degrees), -1)
+    aggregates = np.full(len(degrees), -1, dtype=np.int32)
     single, weights_between_singles = np.arange(len(degrees)), weights
     for _ in range(MATCHING_ROUNDS):
         heaviest = _heaviest_strong_neighbour(weights_between_singles, degrees[single])
@@ -141,7 +145,7 @@ def _aggregate(weights: sparse.csr_array, degrees: np.ndarray) -> np.ndarray:
 def _heaviest_strong_neighbour(weights: sparse.csr_array, degrees: np.ndarray) -> np.ndarray:
     """Return the column of the largest weight of each row, -1 where that weight is not strong."""
     neighbour = np.full(len(degrees), -1)
-    rows = np.repeat(np.arange(len(degrees)), np.diff(weights.indptr))
+    rows = _row_of_entries(weights)
     largest = np.zeros(len(degrees))
     filled = np.diff(weights.indptr) > 0
     if filled.any():
@@ -149,3 +153,7 @@ def _heaviest_strong_neighbour(weights: sparse.csr_array, degrees: np.ndarray) -
     strongest = np.flatnonzero((weights.data == largest[rows]) & (weights.data >= STRONG_SHARE * degrees[rows]))
     neighbour[rows[strongest]] = weights.indices[strongest]
     return neighbour
+
+
+def _row_of_entries(weights: sparse.csr_array) -> np.ndarray:
+    return np.repeat(np.arange(weights.shape[0], dtype=np.int32), np.diff(weights.indptr))

@@ -53,7 +53,7 @@ class RandomWalker:
 
     def __init__(self, edge_weights: Sequence[np.ndarray]):
         self._shape = tuple(along.shape[axis] + 1 for axis, along in enumerate(edge_weights))
-        voxels = np.arange(np.prod(self._shape)).reshape(self._shape)
+        voxels = np.arange(np.prod(self._shape), dtype=np.int32).reshape(self._shape)
         first = np.concatenate([voxels[_all_but_last(axis)].ravel() for axis in range(3)])
         second = np.concatenate([voxels[_all_but_first(axis)].ravel() for axis in range(3)])
         weights = np.concatenate([along.ravel() for along in edge_weights])
