@@ -8,8 +8,8 @@ lesion and its walker runs out of it. Here every voxel starts from a prior proba
 with the radius r of the voxel in the box (1 on the inscribed ellipsoid). The shape term holds for any lesion that
 touches the six faces without filling the box, the intensity term is learned from this image alone: histograms of the
 voxels the shape term calls lesion and surroundings. One random walk from the scribbles then agrees with the image's
-edges and pulls towards the prior: where there is no edge to find, what remains is the ellipsoid. As the penalty on
-intensity differences is relative to those the image has, no scale of intensities and no beta must be known.
+edges and pulls towards the prior: where there is no edge to find, what remains is the core of the ellipsoid. As the
+penalty on intensity differences is relative to those the image has, no scale of intensities and no beta must be known.
 
 Voxels that are certainly not lesion become background inside the box as well: without any, a network over-segments.
 """

@@ -152,3 +152,37 @@ def test_walk_leaves_its_seeds_alone(make_tumour):
     walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(foreground, background)
     np.testing.assert_array_equal(foreground, before[0])
     np.testing.assert_array_equal(background, before[1])
+
+
+def test_prior_pulls_as_in_a_dense_direct_solution(make_tumour):
+    image, _ = make_tumour((5, 7, 9), (3.0, 0.9, 1.3), noise=3.0)
+    foreground, background = shell_and_core(image.shape)
+    prior = np.random.default_rng(0).uniform(0, 1, image.shape)
+    weights = gradient_weights(image, spacing_mm=(3.0, 0.9, 1.3), beta=BETA, intensity_std=image.std())
+    result = RandomWalker(weights).walk(foreground, background, prior=prior, prior_weight=0.2)
+
+    laplacian = np.zeros((image.size, image.size))
+    index = np.arange(image.size).reshape(image.shape)
+    for axis, along in enumerate(weights):
+        ahead = np.moveaxis(index, axis, 0)[1:].ravel()
+        behind = np.moveaxis(index, axis, 0)[:-1].ravel()
+        weight = np.moveaxis(along, axis, 0).ravel()
+        np.add.at(laplacian, (ahead, behind), -weight)
+        np.add.at(laplacian, (behind, ahead), -weight)
+        np.add.at(laplacian, (ahead, ahead), weight)
+        np.add.at(laplacian, (behind, behind), weight)
+    # the prior is two more seeds at every voxel: foreground with weight 0.2 q, background with weight 0.2 (1 - q)
+    system = laplacian + 0.2 * np.eye(image.size)
+    right_hand_side = 0.2 * prior.ravel()
+    seeded = np.flatnonzero((foreground | background).ravel())
+    system[seeded] = np.eye(image.size)[seeded]
+    right_hand_side[seeded] = foreground.ravel()[seeded]
+    np.testing.assert_allclose(result.ravel(), np.linalg.solve(system, right_hand_side), atol=TOLERANCE)
+
+
+def test_without_seeds_and_edges_the_prior_remains():
+    prior = np.random.default_rng(1).uniform(0, 1, (3, 4, 5))
+    weights = [np.zeros((2, 4, 5)), np.zeros((3, 3, 5)), np.zeros((3, 4, 4))]
+    nothing = np.zeros(prior.shape, dtype=bool)
+    result = RandomWalker(weights).walk(nothing, nothing, prior=prior, prior_weight=0.5)
+    np.testing.assert_allclose(result, prior, atol=TOLERANCE)
