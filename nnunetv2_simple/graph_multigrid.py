@@ -146,13 +146,22 @@ def _heaviest_strong_neighbour(weights: sparse.csr_array, degrees: np.ndarray) -
     """Return the column of the largest weight of each row, -1 where that weight is not strong."""
     neighbour = np.full(len(degrees), -1)
     rows = _row_of_entries(weights)
-    largest = np.zeros(len(degrees))
-    filled = np.diff(weights.indptr) > 0
-    if filled.any():
-        largest[filled] = np.maximum.reduceat(weights.data, weights.indptr[:-1][filled])
-    strongest = np.flatnonzero((weights.data == largest[rows]) & (weights.data >= STRONG_SHARE * degrees[rows]))
-    neighbour[rows[strongest]] = weights.indices[strongest]
+    strong = weights.data >= STRONG_SHARE * degrees[rows]
+    rows, columns = rows[strong], weights.indices[strong]
+    if len(rows):
+        # where weights are equal, as in constant regions, each node would choose the same side and none would pair
+        preference = weights.data[strong] * (1 + 0.01 * _symmetric_noise(rows, columns))
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        largest = np.repeat(np.maximum.reduceat(preference, starts), np.diff(starts, append=len(rows)))
+        heaviest = preference == largest
+        neighbour[rows[heaviest]] = columns[heaviest]
     return neighbour
+
+
+def _symmetric_noise(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return, for each edge, a number in [0, 1) that looks random and is the same in both directions."""
+    product = (rows.astype(np.uint64) + 1) * (columns.astype(np.uint64) + 1)
+    return (product * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)) / 2.0**24  # Fibonacci hashing
 
 
 def _row_of_entries(weights: sparse.csr_array) -> np.ndarray:

@@ -103,3 +103,18 @@ def test_iterations_do_not_grow_with_the_spread_of_the_weights(monkeypatch):
         return count.count(4000)
 
     assert iterations(10) < 3 * iterations(1)
+
+
+@pytest.mark.parametrize("weight", [1.0, 1e-10])
+def test_equal_weights_are_merged_as_fast_as_any(weight):
+    # a constant region of an image: a grid of 30 x 30 x 30
+    index = np.arange(27000).reshape(30, 30, 30)
+    first = np.concatenate([np.moveaxis(index, axis, 0)[:-1].ravel() for axis in range(3)])
+    second = np.concatenate([np.moveaxis(index, axis, 0)[1:].ravel() for axis in range(3)])
+    half = sparse.coo_array((np.full(len(first), weight), (first, second)), shape=(27000, 27000)).tocsr()
+    weights = (half + half.T).tocsr()
+    ground = np.zeros(27000)
+    ground[0] = 1.0
+    sizes = [len(level.degrees) for level in _build_levels(weights, ground)]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert sizes[-1] < 1000
