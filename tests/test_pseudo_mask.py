@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import dijkstra
 from skimage.segmentation import random_walker
 
 from nnunetv2_simple.extreme_points import extreme_points_from_mask
-from nnunetv2_simple.pseudo_mask import draw_scribbles, generate_pseudo_mask
+from nnunetv2_simple.pseudo_mask import draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
 
 CUBE = np.ones((3, 3, 3))
 
@@ -450,3 +450,46 @@ def test_options_out_of_range_are_refused(option):
     points = [[0, 3, 3], [4, 3, 3], [2, 0, 3], [2, 5, 3], [2, 3, 0], [2, 3, 6]]
     with pytest.raises(ValueError, match=str(next(iter(option.values())))):
         generate_pseudo_mask(image, points, spacing_mm=(1, 1, 1), **option)
+
+
+def sampled_lesion(positions_mm):
+    """An ellipsoid of 24 x 18 x 14 mm on a flat background, with a soft edge, at positions (..., 3) in mm."""
+    distance = np.linalg.norm(positions_mm / (12.0, 9.0, 7.0), axis=-1)
+    return 100 / (1 + np.exp((distance - 1) * 12)), distance < 1
+
+
+@pytest.mark.parametrize("recipe", ["paper", "robust"])
+@pytest.mark.parametrize("degrees", [10, 30])
+def test_oblique_image_gives_the_pseudo_mask_of_the_upright_one(recipe, degrees):
+    spacing_mm, centre = np.array((1.5, 1.0, 1.1)), np.array((11, 17, 15))
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    axes = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])  # rows: patient axes in the image's axes
+    index = np.stack(np.meshgrid(*map(np.arange, 2 * centre + 1), indexing="ij"), axis=-1)
+    along_image_mm = (index - centre) * spacing_mm
+    noise = np.random.default_rng(0).standard_normal(index.shape[:3])
+
+    masks = {}
+    for name, own_axes in (("upright", None), ("oblique", axes)):
+        image, lesion = sampled_lesion(along_image_mm if own_axes is None else along_image_mm @ own_axes.T)
+        points = extreme_points_from_mask(lesion, spacing_mm=spacing_mm, axes=own_axes)
+        masks[name] = generate_pseudo_mask(image + noise, points, spacing_mm=spacing_mm, recipe=recipe, axes=own_axes)
+    # where the voxels of the oblique image lie in the upright one
+    nearest = np.rint(along_image_mm @ axes.T / spacing_mm).astype(int) + centre
+    seen = ((nearest >= 0) & (nearest <= 2 * centre)).all(axis=-1)
+    expected, result = masks["upright"][tuple(nearest[seen].T)], masks["oblique"][seen]
+    for label in (0, 1):
+        overlap = 2 * np.count_nonzero((expected == label) & (result == label))
+        assert overlap > 0.85 * (np.count_nonzero(expected == label) + np.count_nonzero(result == label))
+
+
+def test_merging_one_lesion_changes_nothing(make_tumour):
+    image, mask = make_tumour((9, 30, 26), (3.0, 0.8, 1.2), noise=5.0)
+    pseudo_mask = generate_pseudo_mask(image, extreme_points_from_mask(mask), spacing_mm=(3.0, 0.8, 1.2))
+    np.testing.assert_array_equal(merge_pseudo_masks([pseudo_mask], [1], ignore_label=2), pseudo_mask)
+
+
+def test_merging_by_hand():
+    first = np.array([0, 0, 1, 1, 2, 2, 1, 2])
+    second = np.array([0, 1, 0, 1, 0, 2, 2, 1])
+    np.testing.assert_array_equal(merge_pseudo_masks([first, second], [1, 1], ignore_label=2), [0, 1, 1, 1, 2, 2, 1, 1])
+    np.testing.assert_array_equal(merge_pseudo_masks([first, second], [1, 2], ignore_label=3), [0, 2, 1, 3, 3, 3, 1, 2])
