@@ -130,3 +130,36 @@ def test_wrong_number_of_axes_raises():
 def test_unknown_kind_raises():
     with pytest.raises(ValueError, match="tumour_kind must be one of .* got 'benign'"):
         generate_phantom(np.random.default_rng(0), tumour_kind="benign")
+
+
+def test_faint_tumour_enhances_less_than_homogeneous_but_more_than_its_surrounding():
+    enhancement = {}
+    for kind in ("homogeneous", "faint"):
+        for seed in range(4):
+            phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumour_kind=kind)
+            difference = phantom.post_contrast - phantom.pre_contrast
+            inner = ndimage.binary_erosion(phantom.tumour, CUBE)
+            shell = ndimage.binary_dilation(phantom.tumour, CUBE, iterations=3) & (phantom.tumour == 0)
+            enhancement.setdefault(kind, []).append((difference[inner].mean(), difference[shell].mean()))
+    faint, homogeneous = np.array(enhancement["faint"]), np.array(enhancement["homogeneous"])
+    assert faint[:, 0].mean() < 0.7 * homogeneous[:, 0].mean()
+    assert (faint[:, 0] > faint[:, 1]).all()
+
+
+def test_shapes_differ_in_how_much_they_are_like_a_ball():
+    sphericity = {}
+    for shape in ("round", "irregular", "curved"):
+        for seed in range(6):
+            tumour = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumour_shape=shape).tumour > 0
+            offset_mm = (np.argwhere(tumour) - np.argwhere(tumour).mean(axis=0)) * MEDIUM["spacing_mm"]
+            ball_radius_mm = (3 * len(offset_mm) * np.prod(MEDIUM["spacing_mm"]) / (4 * np.pi)) ** (1 / 3)
+            reach_mm = np.linalg.norm(offset_mm, axis=1).max()
+            sphericity.setdefault(shape, []).append(ball_radius_mm / reach_mm)
+    mean = {shape: np.mean(values) for shape, values in sphericity.items()}
+    assert mean["round"] > 1.1 * mean["irregular"]
+    assert mean["round"] > 1.2 * mean["curved"]
+
+
+def test_unknown_shape_raises():
+    with pytest.raises(ValueError, match="tumour_shape must be one of .* got 'square'"):
+        generate_phantom(np.random.default_rng(0), tumour_shape="square")
