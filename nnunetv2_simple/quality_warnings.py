@@ -9,6 +9,7 @@ MAX_FOREGROUND_FRACTION = 0.9
 MIN_FOREGROUND_FRACTION = 0.05
 MIN_CORE_FRACTION = 0.5
 MIN_GROWN_FRACTION = 0.05
+MIN_LARGEST_COMPONENT = 0.95
 MIN_CONTRAST = 0.5
 
 
@@ -62,7 +63,7 @@ def _foreground_warnings(measures: dict) -> dict[str, str]:
         found["walker did not grow"] = f"{1 - measures['grown_fraction']:.0%} of the foreground are the scribbles"
     if measures["reached_points"] < 6:
         found["points not reached"] = f"foreground reaches {measures['reached_points']} of the 6 extreme points"
-    if measures["num_components"] > 1:
+    if measures["largest_component_fraction"] < MIN_LARGEST_COMPONENT:
         found["several components"] = (
             f"foreground falls into {measures['num_components']} parts, the largest holds "
             f"{measures['largest_component_fraction']:.0%} of it"

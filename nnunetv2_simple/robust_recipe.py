@@ -61,7 +61,9 @@ def robust_pseudo_mask(
     probability = RandomWalker(contrast_weights(image, spacing_mm=spacing_mm)).walk(
         scribbles, ~in_box | (radius > BACKGROUND_RADIUS) & ~scribbles, prior=prior, prior_weight=PRIOR_WEIGHT
     )
-    return probability > FOREGROUND_THRESHOLD, probability < BACKGROUND_THRESHOLD
+    # a lesion hangs together: what does not hang on the scribbles remains unlabelled
+    foreground = ndimage.binary_propagation(scribbles, np.ones((3, 3, 3)), mask=probability > FOREGROUND_THRESHOLD)
+    return foreground, probability < BACKGROUND_THRESHOLD
 
 
 def shape_log_odds(radius: np.ndarray) -> np.ndarray:

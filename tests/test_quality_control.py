@@ -262,7 +262,7 @@ GOOD_MEASURES = {
         ("core_fraction", 0.5, 0.49, "hollow foreground"),
         ("core_fraction", None, 0.0, "hollow foreground"),
         ("reached_points", 6, 5, "points not reached"),
-        ("num_components", 1, 2, "several components"),
+        ("largest_component_fraction", 0.95, 0.94, "several components"),
         ("grown_fraction", 0.05, 0.04, "walker did not grow"),
         ("contrast", 0.5, 0.49, "low contrast"),
         ("contrast", -0.5, -0.49, "low contrast"),

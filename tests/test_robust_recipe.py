@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from nnunetv2_simple.extreme_points import bounding_box, extreme_points_from_mask
 from nnunetv2_simple.phantom import TUMOUR_SHAPES, generate_phantom
@@ -184,3 +185,19 @@ def test_refuses_unknown_recipes(tumour):
 def test_refuses_a_constant_image():
     with pytest.raises(ValueError, match="constant"):
         robust(np.full((5, 6, 7), 3.0), [(1, 3, 3), (3, 3, 3), (2, 1, 3), (2, 4, 3), (2, 3, 1), (2, 3, 5)])
+
+
+def test_what_does_not_hang_on_the_scribbles_is_no_foreground():
+    shape = (15, 41, 41)
+    z, y, x = np.ogrid[:15, :41, :41]
+    lesion = ((z - 7) / 5) ** 2 + ((y - 20) / 14) ** 2 + ((x - 20) / 14) ** 2 <= 1
+    image = np.where(lesion, 100.0, 0.0) + np.random.default_rng(5).standard_normal(shape)
+    spot = (slice(6, 9), slice(8, 11), slice(8, 11))
+    lesion[5:10, 6:13, 6:13] = False  # a gap round a spot that is as bright as the lesion
+    image[~lesion] = 0
+    image[spot] = 100
+    points = [(2, 20, 20), (12, 20, 20), (7, 6, 20), (7, 34, 20), (7, 20, 6), (7, 20, 34)]
+    pseudo_mask = robust(image, points, spacing_mm=(1, 1, 1))
+    assert (pseudo_mask[spot] != 1).all()
+    components = ndimage.label(pseudo_mask == 1, np.ones((3, 3, 3)))[1]
+    assert components == 1
