@@ -34,16 +34,21 @@ if __name__ == "__main__":
             "acvl-utils>=0.2.6",
             "batchgenerators>=0.25.1",
             "blosc2>=3.3.2",
+            "joblib>=1.4",
             "matplotlib",
             "nibabel",
             "numpy>=1.24",
+            "pillow",
             "scikit-image>=0.19.3",
             "scipy>=1.11",
             "SimpleITK>=2.2.1",
             "threadpoolctl",
             "tqdm",
         ],
-        extras_require={"dev": ["pytest", "ruff", "setuptools>=68"]},
+        extras_require={
+            "dask": ["distributed"],
+            "dev": ["distributed", "psutil", "pytest", "ruff", "setuptools>=68"],
+        },
         entry_points={
             "console_scripts": [
                 "nnUNetv2_simple_convert = nnunetv2_simple.dataset_conversion.convert:main",

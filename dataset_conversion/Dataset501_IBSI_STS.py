@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_simple.conversion import Case, WalkerImage
-from nnunetv2_simple.dataset_conversion.convert import add_output_arguments, convert
+from nnunetv2_simple.cases import Case
+from nnunetv2_simple.dataset_conversion.command_line import add_common_options, convert, existing_folder
 
 
 def find_cases(folder: Path) -> list[Case]:
@@ -28,10 +28,12 @@ def find_cases(folder: Path) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-i", type=Path, required=True, help="Folder that holds the patients' folders STS_NNN")
-    add_output_arguments(parser, dataset_id=501, dataset_name="IBSI_STS")
+    parser.add_argument(
+        "-i", type=existing_folder, required=True, help="Folder that holds the patients' folders STS_NNN"
+    )
+    add_common_options(parser, dataset_id=501, dataset_name="IBSI_STS")
     args = parser.parse_args(argv)
-    return convert(find_cases(args.i), args, ["T1"], WalkerImage())
+    return convert(lambda: find_cases(args.i), args, ["T1"])
 
 
 if __name__ == "__main__":

@@ -2,177 +2,195 @@
 
     DatasetXXX_Name/
         imagesTr/ imagesTs/            <case>_0000.nii.gz, <case>_0001.nii.gz, ...
-        labelsTr/                      <case>.nii.gz: the pseudo-mask, 2 is nnU-Net's ignore label
+        labelsTr/                      <case>.nii.gz: the pseudo-mask, its highest label is nnU-Net's ignore label
         referencesTr/ referencesTs/    dense masks where known; nothing of nnU-Net reads these folders
+        quality_control/               index.html and one picture per case
+        provenance/                    one record per case: what was written of it, and from what
+        provenance.json                the lesions, parameters and version behind every label
         dataset.json
-        provenance.json                points, parameters and version behind every label
 
-A case is written beside and moved into place, dataset.json comes last: whatever is interrupted or fails leaves no
-half-written case and no dataset.json that promises more than there is.
+Every case is converted on its own (:mod:`nnunetv2_simple.case_conversion`), and its record says what became of it
+(:mod:`nnunetv2_simple.case_records`). dataset.json is removed first and written last, from the records, by whichever
+run finds that no case is left: whatever is interrupted leaves no dataset.json that promises more than there is, and
+the same command goes on where it stopped.
 """
 
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
-import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
-from batchgenerators.utilities.file_and_folder_operations import save_json
-from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
-from threadpoolctl import threadpool_limits
+from nnunetv2_simple.case_conversion import convert_case
+from nnunetv2_simple.case_loading import CaseError, load_case
+from nnunetv2_simple.case_records import (
+    FINISHED,
+    RECORD_FOLDER,
+    UNFINISHED,
+    difference,
+    is_finished,
+    read_record,
+    record_failure,
+    recorded_files,
+    remove_scratch,
+    write_record,
+)
+from nnunetv2_simple.cases import Case, Conversion
+from nnunetv2_simple.dataset_files import (
+    SPLITS_FILE,
+    is_own_dataset_json,
+    remove_dataset_json,
+    remove_leftovers,
+    split_files,
+    write_dataset_files,
+)
+from nnunetv2_simple.parallel import open_workers
+from nnunetv2_simple.quality_page import QUALITY_FOLDER
 
-from nnunetv2_simple import __version__
-from nnunetv2_simple.annotations import read_extreme_points
-from nnunetv2_simple.extreme_points import extreme_points_from_mask
-from nnunetv2_simple.images import check_same_geometry, image_like, read_volume, spacing_zyx_mm
-from nnunetv2_simple.pseudo_mask import generate_pseudo_mask
-
-FILE_ENDING = ".nii.gz"
-FOREGROUND_NAME = "tumour"
-IGNORE_LABEL = 2
-SUBFOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs")
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is known of one case before the conversion.
-
-    Attributes:
-        identifier: nnU-Net's case identifier.
-        image_files: One file per channel.
-        points_file: The six extreme points (see :func:`nnunetv2_simple.annotations.read_extreme_points`).
-        mask_file: A dense mask, non-zero inside the lesion. Kept as reference; without ``points_file`` the extreme
-            points are simulated from it.
-        is_test: Whether the case is kept out of training: its image goes to imagesTs and gets no label.
-    """
-
-    identifier: str
-    image_files: tuple[str, ...]
-    points_file: str | None = None
-    mask_file: str | None = None
-    is_test: bool = False
-
-
-@dataclass(frozen=True)
-class WalkerImage:
-    """Which image the scribbles and the random walker see.
-
-    Attributes:
-        channel: Index of the channel.
-        subtract: Index of a channel to subtract, such as the pre-contrast one; None for none.
-    """
-
-    channel: int = 0
-    subtract: int | None = None
-
-    def __call__(self, channels: Sequence[np.ndarray]) -> np.ndarray:
-        for index in (self.channel, self.subtract):
-            if index is not None and not 0 <= index < len(channels):
-                raise ValueError(f"there is no channel {index}, the case has the channels 0 to {len(channels) - 1}")
-        image = channels[self.channel].astype(float)
-        return image if self.subtract is None else image - channels[self.subtract]
+IMAGE_FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs")
 
 
 def convert_dataset(
     cases: Sequence[Case],
-    dataset_folder: str | Path,
+    conversion: Conversion,
     *,
-    channel_names: Sequence[str],
-    walker_image: WalkerImage = WalkerImage(),  # noqa: B008 (frozen)
-    beta: float = 130.0,
-    dense_dataset_folder: str | Path | None = None,
-    num_processes: int = 2,
-    progress: Callable[[Iterator], Iterator] = iter,
+    overwrite: bool = False,
+    part_id: int = 0,
+    num_parts: int = 1,
+    num_processes: int = 1,
+    dask_scheduler: str | None = None,
+    progress: Callable[[Sequence[Case], Iterator], Iterator] = lambda cases, finished: finished,
 ) -> dict[str, str]:
     """Write an nnU-Net raw dataset whose labels are pseudo-masks, and optionally its fully supervised twin.
 
     The twin holds the dense masks as labels; its dataset.json points at the images of the first dataset, so cases are
-    the same and nnU-Net splits them the same way.
+    the same and nnU-Net splits them the same way. Cases that an earlier run finished are left as they are.
 
     Args:
-        cases: The cases to convert.
-        dataset_folder: ``DatasetXXX_Name`` in nnUNet_raw. Must not hold a dataset.json yet.
-        channel_names: nnU-Net's channel names; they decide the normalisation.
-        walker_image: Which channel, or difference of channels, the random walker sees.
-        beta: See :func:`nnunetv2_simple.pseudo_mask.generate_pseudo_mask`.
-        dense_dataset_folder: Where to write the twin; every training case then needs a mask.
-        num_processes: Cases converted at the same time.
-        progress: Wraps the iterator over the finished cases (``total`` is the number of cases), e.g. a progress bar.
+        cases: All cases of the dataset.
+        conversion: What they are converted with, and where to.
+        overwrite: Whether to convert finished cases again.
+        part_id: Which part of the sorted cases to convert, 0 to ``num_parts`` - 1.
+        num_parts: In how many parts the cases are converted, by as many calls.
+        num_processes: Cases converted at the same time on this machine.
+        dask_scheduler: Address of a Dask scheduler to convert the cases on instead.
+        progress: Wraps the iterator over the finished cases, given the cases that are converted; e.g. a progress bar.
 
     Returns:
-        The reason of failure of every case that could not be converted. The other cases are converted.
+        The reason of failure of every case of this part that could not be converted. The others are converted.
 
     Raises:
-        ValueError: If case identifiers are not unique or no file names, or there is no case.
-        FileExistsError: If one of the datasets exists already, or its folder holds files of other cases.
+        ValueError: If case identifiers are not unique or no file names, there is no case, an option is out of its
+            range, or a finished case was converted from something else and ``overwrite`` is not set.
+        FileExistsError: If one of the datasets holds files that this conversion did not write.
+        ConnectionError: See :func:`nnunetv2_simple.parallel.open_workers`.
     """
-    dataset_folder = Path(dataset_folder)
-    folders = [dataset_folder] + ([Path(dense_dataset_folder)] if dense_dataset_folder else [])
-    _check_identifiers(cases)
-    for folder in folders:
-        _check_free(folder, cases)
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-
-    provenance, failures = {}, {}
-    with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=_use_one_thread) as pool:
-        jobs = {
-            pool.submit(
-                _convert_case, case, folders, num_channels=len(channel_names), walker_image=walker_image, beta=beta
-            ): case.identifier
-            for case in cases
-        }
-        for job in progress(as_completed(jobs)):
-            if job.exception() is None:
-                provenance[jobs[job]] = job.result()
-            else:
-                failures[jobs[job]] = str(job.exception()) or type(job.exception()).__name__
-    training_cases = sorted(c.identifier for c in cases if not c.is_test and c.identifier in provenance)
-    if training_cases:
-        save_json_atomically(
-            {
-                "nnunetv2_simple": __version__,
-                "parameters": {
-                    "recipe": "paper",
-                    "beta": beta,
-                    "walker_channel": walker_image.channel,
-                    "walker_subtracts_channel": walker_image.subtract,
-                },
-                "cases": {identifier: provenance[identifier] for identifier in sorted(provenance)},
-                "failed": dict(sorted(failures.items())),
-            },
-            dataset_folder / "provenance.json",
-        )
-        labels = {"background": 0, FOREGROUND_NAME: 1}
-        if dense_dataset_folder:
-            _write_dataset_json(
-                folders[1],
-                channel_names,
-                labels,
-                training_cases,
-                dataset={case: _twin_entry(case, len(channel_names), *folders) for case in training_cases},
-            )
-        _write_dataset_json(dataset_folder, channel_names, labels | {"ignore": IGNORE_LABEL}, training_cases)
+    part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
+    check_dataset(cases, conversion, overwrite=overwrite)
+    folder, failures = conversion.dataset_folder, {}
+    with open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run:
+        if num_parts == 1:
+            remove_leftovers(conversion)
+        to_convert = _begin(part, conversion, overwrite=overwrite)
+        function = partial(_try_to_convert, conversion=conversion, run=uuid4().hex)
+        try:
+            for case, reason in progress(to_convert, run(function, to_convert)):
+                if reason is None and not is_finished(folder, read_record(folder, case.identifier)):
+                    reason = f"it was written where {folder} cannot be seen: all workers need the same file system"
+                if reason is not None:
+                    failures[case.identifier] = reason
+                    record_failure(folder, case.identifier, reason)
+        finally:
+            for case in to_convert:
+                remove_scratch(folder, case.identifier)
+    write_dataset_files(cases, conversion)
     return failures
 
 
-def _use_one_thread() -> None:
-    """Keep the linear algebra of one worker process from competing with the others'."""
-    threadpool_limits(limits=1)
+def examine_cases(
+    cases: Sequence[Case],
+    conversion: Conversion,
+    *,
+    part_id: int = 0,
+    num_parts: int = 1,
+    num_processes: int = 1,
+    dask_scheduler: str | None = None,
+    progress: Callable[[Sequence[Case], Iterator], Iterator] = lambda cases, finished: finished,
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Read and check the cases as :func:`convert_dataset` would, and write nothing.
+
+    Args:
+        cases: As all other arguments, see ``convert_dataset``.
+        conversion: As above.
+        part_id: As above.
+        num_parts: As above.
+        num_processes: As above.
+        dask_scheduler: As above.
+        progress: As above.
+
+    Returns:
+        The problems and the warnings of every case of this part that has any.
+
+    Raises:
+        ValueError: If an option is out of its range.
+        ConnectionError: See :func:`nnunetv2_simple.parallel.open_workers`.
+    """
+    part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
+    problems, warnings = {}, {}
+    with open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run:
+        for case, found in progress(part, run(partial(_examine, conversion=conversion), part)):
+            problems[case.identifier], warnings[case.identifier] = found
+    return {k: v for k, v in problems.items() if v}, {k: v for k, v in warnings.items() if v}
 
 
-def save_json_atomically(content: dict, file: Path) -> None:
-    """Write a JSON file beside its place and move it there."""
-    partial = file.with_name(file.name + ".partial")
-    save_json(content, str(partial), sort_keys=False)
-    os.replace(partial, file)
+def cases_of_part(cases: Sequence[Case], *, part_id: int, num_parts: int) -> list[Case]:
+    """Return every ``num_parts``-th of the sorted cases, as nnUNetv2_predict does."""
+    if not 0 <= part_id < num_parts:
+        raise ValueError(f"part ids run from 0 to the number of parts - 1, got part {part_id} of {num_parts}")
+    return sorted(cases, key=lambda case: case.identifier)[part_id::num_parts]
+
+
+def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool) -> None:
+    """Raise for everything that :func:`convert_dataset` refuses before any work."""
+    _check_identifiers(cases)
+    # files first: of a case that another part converts right now, the record is there before the files are
+    found = [file for folder in conversion.folders for file in _existing_files(folder)]
+    records = {case.identifier: read_record(conversion.dataset_folder, case.identifier) for case in cases}
+    own = {file for record in records.values() for file in recorded_files(conversion.dataset_folder, record)}
+    for file in found:
+        if file not in own and not (file.name == "dataset.json" and is_own_dataset_json(file)):
+            raise FileExistsError(
+                f"{file} was not written by a conversion of these cases, remove it or choose another dataset id"
+            )
+    if any(case.is_validation for case in cases):
+        _check_split(conversion)
+    if overwrite:
+        return
+    for case in cases:
+        record = records[case.identifier]
+        if record.get("status") == FINISHED and (what := difference(record, case, conversion)):
+            raise ValueError(
+                f"{case.identifier} was converted to {conversion.dataset_folder} {what}; to convert all cases again "
+                f"use --overwrite"
+            )
+
+
+def _begin(part: Sequence[Case], conversion: Conversion, *, overwrite: bool) -> list[Case]:
+    """Clear what interrupted runs left of the cases of a part; return those to convert."""
+    folder, to_convert = conversion.dataset_folder, []
+    for case in part:
+        record = read_record(folder, case.identifier)
+        if is_finished(folder, record):
+            if not overwrite:
+                continue
+            # a rerun must not skip it before it is converted again
+            write_record(folder, case.identifier, status=UNFINISHED, files=recorded_files(folder, record))
+        remove_scratch(folder, case.identifier)
+        to_convert.append(case)
+    if to_convert:
+        remove_dataset_json(conversion)
+    return to_convert
 
 
 def _check_identifiers(cases: Sequence[Case]) -> None:
@@ -189,131 +207,38 @@ def _check_identifiers(cases: Sequence[Case]) -> None:
         raise ValueError(f"case identifiers must be unique, got several of {duplicates}")
 
 
-def _check_free(folder: Path, cases: Sequence[Case]) -> None:
-    if (folder / "dataset.json").exists():
-        raise FileExistsError(f"{folder} holds a dataset already, remove it or choose another dataset id")
-    known = {case.identifier for case in cases}
-    for subfolder in SUBFOLDERS:
-        for file in sorted((folder / subfolder).glob("*")):
-            if re.sub(r"(_\d{4})?\.nii\.gz$", "", file.name) not in known:
-                raise FileExistsError(f"{file} belongs to none of the cases, remove it or choose another dataset id")
+def _existing_files(folder: Path) -> list[Path]:
+    """List what a conversion would write over or would mix its cases with."""
+    files = [file for name in IMAGE_FOLDERS for file in sorted((folder / name).glob("[!.]*"))]
+    files += [*sorted((folder / QUALITY_FOLDER).glob("*.png")), folder / "dataset.json"]
+    if not (folder / RECORD_FOLDER).is_dir():
+        files += [folder / "provenance.json", folder / SPLITS_FILE]
+    return [file for file in files if file.exists()]
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what an interrupted conversion of the same cases left."""
-    for leftover in folder.glob("partial_*"):
-        shutil.rmtree(leftover)
-    for subfolder in SUBFOLDERS:
-        for file in (folder / subfolder).glob("*"):
-            file.unlink()
+def _check_split(conversion: Conversion) -> None:
+    """Leave a split alone that someone made for the preprocessed data."""
+    raw, *preprocessed = split_files(conversion)
+    for file in preprocessed:
+        if file.exists() and not (raw.exists() and file.read_bytes() == raw.read_bytes()):
+            raise FileExistsError(f"{file} was not written by this conversion, remove it or choose another dataset id")
 
 
-def _convert_case(
-    case: Case, folders: Sequence[Path], *, num_channels: int, walker_image: WalkerImage, beta: float
-) -> dict:
-    """Write all files of one case; return its provenance."""
-    if len(case.image_files) != num_channels:
-        raise ValueError(f"expected {num_channels} channels, found {len(case.image_files)}: {list(case.image_files)}")
-    channels = [read_volume(file) for file in case.image_files]
-    for channel, file in zip(channels[1:], case.image_files[1:], strict=True):
-        check_same_geometry(channels[0], channel, names=(case.image_files[0], file))
-    files = {}
-    split = "Ts" if case.is_test else "Tr"
-    for index, channel in enumerate(channels):
-        channel.CopyInformation(channels[0])
-        files[folders[0] / f"images{split}" / f"{case.identifier}_{index:04d}{FILE_ENDING}"] = channel
-
-    mask = None
-    if case.mask_file is not None:
-        mask_image = read_volume(case.mask_file)
-        check_same_geometry(channels[0], mask_image, names=(case.image_files[0], case.mask_file))
-        mask = (sitk.GetArrayFromImage(mask_image) != 0).astype(np.uint8)
-        reference = image_like(mask, channels[0])
-        files[folders[0] / f"references{split}" / (case.identifier + FILE_ENDING)] = reference
-        if not case.is_test and len(folders) > 1:
-            files[folders[1] / "labelsTr" / (case.identifier + FILE_ENDING)] = reference
-    elif len(folders) > 1 and not case.is_test:
-        raise ValueError("a fully supervised twin dataset needs a dense mask of every training case, got none")
-
-    provenance = {"images": [str(file) for file in case.image_files]}
-    if not case.is_test:
-        if case.points_file is not None:
-            points = read_extreme_points(case.points_file, channels[0])
-            provenance |= {"annotation": "extreme points", "annotation_file": str(case.points_file)}
-        elif mask is not None:
-            if not mask.any():
-                raise ValueError(f"the mask {case.mask_file} is empty, there is nothing to click on")
-            points = extreme_points_from_mask(mask)
-            provenance |= {"annotation": "simulated from a dense mask", "annotation_file": str(case.mask_file)}
-        else:
-            raise ValueError("no annotation was found, neither extreme points nor a dense mask")
-        label = generate_pseudo_mask(
-            walker_image([sitk.GetArrayViewFromImage(channel) for channel in channels]),
-            points,
-            spacing_mm=spacing_zyx_mm(channels[0]),
-            beta=beta,
-            ignore_label=IGNORE_LABEL,
-        )
-        files[folders[0] / "labelsTr" / (case.identifier + FILE_ENDING)] = image_like(label, channels[0])
-        provenance |= {
-            "extreme_points_zyx": points.tolist(),
-            "spacing_mm_zyx": spacing_zyx_mm(channels[0]),
-            "foreground_voxels": int((label == 1).sum()),
-            "unlabelled_voxels": int((label == IGNORE_LABEL).sum()),
-        }
-    _write_together(files, scratch=folders[0] / f"partial_{case.identifier}")
-    return provenance
-
-
-def _write_together(images: dict[Path, sitk.Image], *, scratch: Path) -> None:
-    """Write images beside their places, check that all have one geometry on disk, and move them into place."""
-    scratch.mkdir(exist_ok=True)
+def _try_to_convert(case: Case, *, conversion: Conversion, run: str) -> str | None:
+    """Convert a case; return why it could not be converted, if so."""
     try:
-        written = {}
-        for index, (target, image) in enumerate(images.items()):
-            written[target] = scratch / f"{index}{FILE_ENDING}"
-            sitk.WriteImage(image, str(written[target]), useCompression=True)
-        headers = {target: _geometry_on_disk(file) for target, file in written.items()}
-        if len(set(headers.values())) > 1:
-            raise ValueError(f"the geometry of image and label differs once written: {headers}")
-        for target, file in written.items():
-            target.parent.mkdir(exist_ok=True)
-            os.replace(file, target)
-    finally:
-        shutil.rmtree(scratch)
+        convert_case(case, conversion, run=run)
+    except ValueError as error:
+        return str(error)
+    except Exception as error:  # whatever happens to one case must not stop the others
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
-def _geometry_on_disk(file: Path) -> tuple:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    reader.ReadImageInformation()
-    return reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
-
-
-def _twin_entry(case: str, num_channels: int, weak: Path, dense: Path) -> dict:
-    images = [weak / "imagesTr" / f"{case}_{index:04d}{FILE_ENDING}" for index in range(num_channels)]
-    return {
-        "images": [os.path.relpath(image, dense) for image in images],
-        "label": f"labelsTr/{case}{FILE_ENDING}",
-    }
-
-
-def _write_dataset_json(
-    folder: Path, channel_names: Sequence[str], labels: dict[str, int], cases: Sequence[str], **extra
-) -> None:
-    scratch = folder / "partial_dataset_json"
-    scratch.mkdir(exist_ok=True)
+def _examine(case: Case, *, conversion: Conversion) -> tuple[list[str], list[str]]:
     try:
-        generate_dataset_json(
-            str(scratch),
-            dict(enumerate(channel_names)),
-            dict(labels),
-            len(cases),
-            FILE_ENDING,
-            license="see the source of the images",
-            converted_by=f"nnunetv2_simple {__version__}",
-            **extra,
-        )
-        os.replace(scratch / "dataset.json", folder / "dataset.json")
-    finally:
-        shutil.rmtree(scratch)
+        return [], list(load_case(case, conversion).warnings)
+    except CaseError as error:
+        return error.problems, []
+    except Exception as error:  # as above
+        return [f"{type(error).__name__}: {error}"], []

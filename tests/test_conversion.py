@@ -9,84 +9,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from conversion_cases import (
+    SPACING_ZYX_MM,
+    array_of,
+    channels_of,
+    expected_label,
+    expected_points,
+    files_below,
+    geometry,
+    names_in,
+    oblique_image,
+    run,
+    tumour_mask,
+    write,
+    write_points,
+    write_single_channel_case,
+)
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.conversion import Case, convert_dataset
-from nnunetv2_simple.dataset_conversion import Dataset501_IBSI_STS, convert
-from nnunetv2_simple.extreme_points import extreme_points_from_mask
-from nnunetv2_simple.pseudo_mask import generate_pseudo_mask
-
-SHAPE = (9, 15, 13)
-SPACING_ZYX_MM = (2.7, 1.1, 0.8)
-
-
-def oblique_image(array, *, seed=0):
-    """An image whose axes are rotated, away from the origin and anisotropic; another one for every seed."""
-    rotation = sitk.Euler3DTransform()
-    rotation.SetRotation(0.2 + 0.05 * seed, -0.1, 0.3)
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(SPACING_ZYX_MM[::-1])
-    image.SetOrigin((-31.5 + seed, 12.25, 70.0))
-    image.SetDirection(rotation.GetMatrix())
-    return image
-
-
-def tumour_mask(seed=0):
-    centre = (4 + seed % 2, 7, 6)
-    grid = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
-    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, (2.2, 4, 3.3), strict=True)) <= 1
-
-
-def channels_of(seed=0):
-    """Pre- and post-contrast image; only their difference shows the tumour well."""
-    generator = np.random.default_rng(seed)
-    pre = generator.normal(300, 60, SHAPE).round().astype(np.int16)
-    post = (pre + 40 * tumour_mask(seed) + generator.normal(0, 5, SHAPE)).round().astype(np.int16)
-    return pre, post
-
-
-def write(image, file):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(file))
-
-
-def write_points(file, voxels_zyx, *, coordinates="voxel", image=None):
-    points = [[int(c) for c in voxel[::-1]] for voxel in voxels_zyx]
-    if coordinates != "voxel":
-        points = [image.TransformIndexToPhysicalPoint(point) for point in points]
-        if coordinates == "RAS":
-            points = [(-x, -y, z) for x, y, z in points]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"coordinates": coordinates, "points": points}))
-
-
-def write_single_channel_case(folder, identifier, *, seed=0):
-    write(oblique_image(channels_of(seed)[1], seed=seed), folder / "images" / f"{identifier}_0000.nii.gz")
-    write(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed), folder / "masks" / f"{identifier}.nii.gz")
-
-
-def geometry(file):
-    image = sitk.ReadImage(str(file))
-    return image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
-
-
-def array_of(file):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
-
-
-def names_in(folder):
-    return sorted(file.name for file in folder.iterdir())
-
-
-def files_below(folder):
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def run(monkeypatch, raw, *arguments, main=convert.main):
-    monkeypatch.setenv("nnUNet_raw", str(raw))
-    return main([str(argument) for argument in arguments] + ["-np", "1"])
-
+from nnunetv2_simple.cases import Case, Conversion
+from nnunetv2_simple.conversion import convert_dataset
+from nnunetv2_simple.dataset_conversion import Dataset501_IBSI_STS
 
 # ---------------------------------------------------------------------------------- a conversion in which all is well
 
@@ -116,7 +60,7 @@ def raw(source, tmp_path_factory):
     """nnUNet_raw after the conversion."""
     raw = tmp_path_factory.mktemp("nnUNet_raw")
     arguments = ["-i", source / "images", "-a", source / "clicks", "-m", source / "masks", "-d", 77, "-n", "Tiny"]
-    arguments += ["-dense", 78, "-num_test", 1, "-test_seed", 3, "-beta", 90]
+    arguments += ["-dense", 78, "-num_test", 1, "-test_seed", 3, "-recipe", "paper", "-beta", 90]
     arguments += ["-channels", "pre", "post", "-walker_channel", 1, "-walker_subtract", 0]
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run(monkeypatch, raw, *arguments) == 0
@@ -146,14 +90,18 @@ def training_identifiers(test_identifier):
 
 def test_layout_is_that_of_an_nnunet_dataset(raw, weak, dense, training_identifiers, test_identifier):
     assert names_in(raw) == ["Dataset077_Tiny", "Dataset078_Tiny_dense"]
-    top = ["dataset.json", "imagesTr", "imagesTs", "labelsTr", "provenance.json", "referencesTr", "referencesTs"]
-    assert names_in(weak) == top
+    top = ["dataset.json", "imagesTr", "imagesTs", "labelsTr", "provenance", "provenance.json", "quality_control"]
+    assert names_in(weak) == [*top, "referencesTr", "referencesTs"]
     assert names_in(dense) == ["dataset.json", "labelsTr"]
     labels = [f"{identifier}.nii.gz" for identifier in training_identifiers]
     images = [f"{identifier}_{index:04d}.nii.gz" for identifier in training_identifiers for index in range(2)]
     assert names_in(weak / "imagesTr") == sorted(images)
     assert names_in(weak / "labelsTr") == names_in(weak / "referencesTr") == names_in(dense / "labelsTr")
     assert names_in(weak / "labelsTr") == sorted(labels)
+    assert names_in(weak / "provenance") == [f"{identifier}.json" for identifier in sorted(IDENTIFIERS)]
+    pictures = [name for name in names_in(weak / "quality_control") if name.endswith(".png")]
+    assert pictures == [f"{identifier}.png" for identifier in training_identifiers]
+    assert (weak / "quality_control" / "index.html").is_file()
     assert names_in(weak / "imagesTs") == [f"{test_identifier}_{index:04d}.nii.gz" for index in range(2)]
     assert names_in(weak / "referencesTs") == [f"{test_identifier}.nii.gz"]
 
@@ -192,8 +140,9 @@ def test_labels_are_pseudo_masks_of_the_subtraction_image_and_the_clicks(weak, t
     for identifier in training_identifiers:
         seed = IDENTIFIERS.index(identifier)
         pre, post = (channel.astype(float) for channel in channels_of(seed))
-        points = CLICKS if identifier in CLICKED else extreme_points_from_mask(tumour_mask(seed))
-        expected = generate_pseudo_mask(post - pre, points, spacing_mm=SPACING_ZYX_MM, beta=90.0)
+        mask = oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed)
+        points = CLICKS if identifier in CLICKED else expected_points(mask)
+        expected = expected_label(post - pre, points, mask, recipe="paper", beta=90.0)
         label = array_of(weak / "labelsTr" / f"{identifier}.nii.gz")
         assert label.dtype == np.uint8
         assert set(np.unique(label)) == {0, 1, 2}
@@ -238,28 +187,37 @@ def test_provenance_says_where_every_label_comes_from(weak, source, training_ide
     for identifier in training_identifiers:
         case = content["cases"][identifier]
         label = array_of(weak / "labelsTr" / f"{identifier}.nii.gz")
-        assert case["foreground_voxels"] == (label == 1).sum()
+        assert case["foreground_voxels"] == {"tumour": (label == 1).sum()}
         assert case["unlabelled_voxels"] == (label == 2).sum()
         np.testing.assert_allclose(case["spacing_mm_zyx"], SPACING_ZYX_MM, rtol=1e-6)
-        assert [Path(file).parent for file in case["images"]] == [source / "images"] * 2
+        assert [Path(entry["file"]).parent for entry in case["inputs"]["images"]] == [source / "images"] * 2
+        assert Path(case["inputs"]["mask"]["file"]).parent == source / "masks"
+        (lesion,) = case["lesions"]
+        assert lesion["label"] == 1
+        assert lesion["warnings"] == []
         if identifier in CLICKED:
-            assert case["annotation"] == "extreme points"
-            assert case["annotation_file"] == str(source / "clicks" / f"{identifier}.json")
-            np.testing.assert_array_equal(case["extreme_points_zyx"], CLICKS)
+            assert lesion["source"] == "extreme points"
+            assert lesion["file"] == str(source / "clicks" / f"{identifier}.json")
+            np.testing.assert_array_equal(lesion["extreme_points_zyx"], CLICKS)
         else:
-            assert case["annotation"] == "simulated from a dense mask"
-            assert Path(case["annotation_file"]).parent == source / "masks"
-            expected = extreme_points_from_mask(tumour_mask(IDENTIFIERS.index(identifier)))
-            np.testing.assert_array_equal(case["extreme_points_zyx"], expected)
-    assert content["cases"][test_identifier].keys() == {"images"}
+            assert lesion["source"] == "simulated from a dense mask"
+            assert lesion["file"] == case["inputs"]["mask"]["file"]
+            seed = IDENTIFIERS.index(identifier)
+            expected = expected_points(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed))
+            np.testing.assert_array_equal(lesion["extreme_points_zyx"], expected)
+    assert content["cases"][test_identifier].keys() == {"inputs", "spacing_mm_zyx"}
 
 
-def test_existing_dataset_is_left_untouched(raw, source, monkeypatch, capsys):
-    before = files_below(raw)
-    arguments = ["-i", source / "images", "-m", source / "masks", "-d", 77, "-n", "Tiny", "-channels", "pre", "post"]
-    assert run(monkeypatch, raw, *arguments) == 2
-    assert "Dataset077_Tiny" in capsys.readouterr().err
-    assert files_below(raw) == before
+def test_record_of_a_case_names_its_files_and_parameters(weak, dense, training_identifiers):
+    identifier = training_identifiers[0]
+    record = json.loads((weak / "provenance" / f"{identifier}.json").read_text())
+    assert record["status"] == "finished"
+    files = [(weak / file).resolve() for file in record["files"]]
+    assert all(file.is_file() for file in files)
+    assert {file.parent.parent for file in files} == {weak.resolve(), dense.resolve()}
+    assert record["parameters"]["labels"] == {"tumour": 1}
+    assert record["parameters"]["twin"] == dense.name
+    assert record["quality"]["num_lesions"] == 1
 
 
 def test_existing_twin_is_left_untouched(raw, source, monkeypatch, capsys):
@@ -279,10 +237,10 @@ def test_existing_twin_is_left_untouched(raw, source, monkeypatch, capsys):
 REASONS = {
     "moved_mask": ["origin differs", "moved_mask.nii.gz"],
     "nan": ["nan_0000.nrrd", "NaN"],
-    "unannotated": ["dense mask of every training case"],
+    "unannotated": ["dense mask of every training case", "no annotation"],
     "unreadable": ["cannot read", "unreadable_0000.nii.gz"],
     "empty_mask": ["empty_mask.nii.gz", "empty"],
-    "constant": ["constant"],
+    "constant": ["constant", "constant_0000.nii.gz"],
     "outside": ["outside.json", "outside the image"],
     "two_channels": ["expected 1 channels, found 2"],
     "flat": ["flat_0000.nii.gz", "three-dimensional"],
@@ -329,10 +287,12 @@ def test_failing_case_is_reported_with_its_reason(identifier, run_with_failures)
 
 def test_failing_case_leaves_no_file(run_with_failures):
     _, _, raw = run_with_failures
-    names = [file.name for file in raw.rglob("*") if not file.is_dir()]
-    assert names
+    files = [file for file in raw.rglob("*") if not file.is_dir()]
+    assert files
     for identifier in REASONS:
-        assert not [name for name in names if name.startswith(identifier)]
+        assert [file for file in files if file.name.startswith(identifier)] == [
+            raw / "Dataset005_Failing" / "provenance" / f"{identifier}.json"
+        ]
     assert not list(raw.rglob("*partial*"))
 
 
@@ -351,6 +311,19 @@ def test_other_cases_are_converted_and_the_failed_ones_listed(run_with_failures)
     assert sorted(provenance["failed"]) == sorted(REASONS)
 
 
+def test_a_case_that_cannot_be_drawn_fails(tmp_path, monkeypatch, capsys):
+    def draw_sheet(output_file, **_):
+        raise RuntimeError(f"no room for {output_file.name}")
+
+    for identifier in ("case_1", "case_2"):
+        write_single_channel_case(tmp_path, identifier)
+    monkeypatch.setattr("nnunetv2_simple.case_conversion.draw_sheet", draw_sheet)
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Undrawn"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
+    assert "FAILED case_1: RuntimeError: no room for sheet.png" in capsys.readouterr().err
+    assert not list((tmp_path / "raw").rglob("*.nii.gz"))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_voxels_that_are_not_finite_are_found_in_nifti_files_too(value, tmp_path, monkeypatch, capsys):
     # ITK's NIfTI reader turns them into zeros without a word; the file itself holds them.
@@ -364,7 +337,7 @@ def test_voxels_that_are_not_finite_are_found_in_nifti_files_too(value, tmp_path
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Holes"]
     assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
     assert "holes_0000.nii.gz holds NaN" in capsys.readouterr().err
-    assert files_below(tmp_path / "raw") == {}
+    assert not (tmp_path / "raw" / "Dataset005_Holes" / "dataset.json").exists()
 
 
 def test_nothing_is_promised_where_all_cases_fail(tmp_path, monkeypatch, capsys):
@@ -374,31 +347,7 @@ def test_nothing_is_promised_where_all_cases_fail(tmp_path, monkeypatch, capsys)
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Nothing"]
     assert run(monkeypatch, raw, *arguments) == 1
     assert "FAILED only: no annotation" in capsys.readouterr().err
-    assert files_below(raw) == {}
-
-
-def test_interrupted_conversion_is_taken_up_again(tmp_path, monkeypatch):
-    write_single_channel_case(tmp_path, "case_1")
-    folder = tmp_path / "raw" / "Dataset005_Again"
-    for identifier in ("case_1", "case_no_longer_there"):
-        (folder / f"partial_{identifier}").mkdir(parents=True)
-        (folder / f"partial_{identifier}" / "0.nii.gz").write_bytes(b"half")
-    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Again"]
-    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
-    assert names_in(folder) == ["dataset.json", "imagesTr", "labelsTr", "provenance.json", "referencesTr"]
-
-
-def test_a_rerun_keeps_nothing_of_a_case_that_now_fails(tmp_path, monkeypatch):
-    for identifier in ("case_1", "case_2"):
-        write_single_channel_case(tmp_path, identifier)
-    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Again"]
-    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
-    folder = tmp_path / "raw" / "Dataset005_Again"
-    (folder / "dataset.json").unlink()  # as an interrupted run leaves it
-    (tmp_path / "masks" / "case_2.nii.gz").unlink()
-    assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
-    assert not [file for file in files_below(folder) if "case_2" in file]
-    verify_dataset_integrity(str(folder), num_processes=1)
+    assert sorted(files_below(raw / "Dataset005_Nothing")) == ["provenance.json", "provenance/only.json"]
 
 
 # ---------------------------------------------------------------------------------------------- refused at once
@@ -432,15 +381,45 @@ def test_a_dataset_id_in_use_under_another_name_is_refused(tmp_path, monkeypatch
     assert "Dataset005_Liver" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("names", [["ISPY1_1001"], ["case_0001"], ["case_0000", "case_0002"]])
-def test_images_not_named_as_nnunet_names_them_are_refused(names, tmp_path, monkeypatch, capsys):
-    for name in names:
+def test_images_not_named_as_nnunet_names_them_are_refused(tmp_path, monkeypatch, capsys):
+    for name in ("DUKE_001", "DUKE_0000"):
         write(oblique_image(channels_of()[1]), tmp_path / "images" / f"{name}.nii.gz")
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "images", "-d", 5, "-n", "Bad"]
-    with pytest.raises(SystemExit) as stop:
-        run(monkeypatch, tmp_path / "raw", *arguments)
-    assert stop.value.code == 2
-    assert f"{names[-1]}.nii.gz" in capsys.readouterr().err
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 2
+    message = capsys.readouterr().err
+    assert "DUKE_001.nii.gz" in message
+    assert "DUKE_0000.nii.gz" not in message
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["bad_1001.nii.gz"],
+        ["bad_0001.nii.gz"],
+        ["bad_0000.nii.gz", "bad_0002.nii.gz"],
+        ["bad_0000.nii.gz", "bad_0000.nrrd"],
+    ],
+)
+def test_channels_with_a_gap_or_twice_fail_their_case_alone(names, tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "good")
+    for name in names:
+        write(oblique_image(channels_of()[1]), tmp_path / "images" / name)
+    write(oblique_image(tumour_mask().astype(np.uint8)), tmp_path / "masks" / "bad.nii.gz")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Bad"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
+    message = capsys.readouterr().err
+    assert "FAILED bad: images must be named" in message
+    assert all(name in message for name in names)
+    assert names_in(tmp_path / "raw" / "Dataset005_Bad" / "labelsTr") == ["good.nii.gz"]
+
+
+def test_a_second_mask_of_a_case_is_refused(tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    write(oblique_image(tumour_mask().astype(np.uint8)), tmp_path / "masks" / "case_1.nrrd")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Bad"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
+    assert "case_1.nrrd" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("identifier", ["with space", "_underscore", "ümlaut"])
@@ -455,7 +434,7 @@ def test_bad_identifier_is_refused(identifier, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("identifier", ["../escape", "a/b", "", ".hidden", "line\n"])
 def test_identifier_that_is_no_file_name_is_refused(identifier, tmp_path):
     with pytest.raises(ValueError, match="case identifier") as error:
-        convert_dataset([Case(identifier, ("image.nii.gz",))], tmp_path / "Dataset005_Bad", channel_names=["MR"])
+        convert_dataset([Case(identifier, ("image.nii.gz",))], Conversion(tmp_path / "Dataset005_Bad", ["MR"]))
     assert repr(identifier) in str(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -463,8 +442,26 @@ def test_identifier_that_is_no_file_name_is_refused(identifier, tmp_path):
 def test_duplicate_identifiers_are_refused(tmp_path):
     cases = [Case("twice", ("a.nii.gz",)), Case("once", ("b.nii.gz",)), Case("twice", ("c.nii.gz",))]
     with pytest.raises(ValueError, match=r"unique.*\['twice'\]"):
-        convert_dataset(cases, tmp_path / "Dataset005_Bad", channel_names=["MR"])
+        convert_dataset(cases, Conversion(tmp_path / "Dataset005_Bad", ["MR"]))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../Elsewhere", "a/b", "with space"])
+def test_a_dataset_name_that_is_no_folder_name_is_refused(name, tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", name]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 2
+    assert name in capsys.readouterr().err
+    assert names_in(tmp_path) == ["images", "masks"]
+
+
+@pytest.mark.parametrize("channels", [["-walker_channel", 1], ["-walker_subtract", "-1"]])
+def test_a_channel_that_does_not_exist_is_refused(channels, tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Bad", *channels]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 2
+    assert "channel" in capsys.readouterr().err
+    assert not (tmp_path / "raw").exists()
 
 
 def test_folder_without_images_is_refused(tmp_path, monkeypatch, capsys):
@@ -506,8 +503,7 @@ def test_sarcoma_layout_is_converted(tmp_path, monkeypatch, capsys):
     assert content["labels"] == {"background": 0, "tumour": 1, "ignore": 2}
     assert content["numTraining"] == 2
     for seed, patient in ((0, "STS_001"), (2, "STS_010")):
-        image = channels_of(seed)[1].astype(float)
-        points = extreme_points_from_mask(tumour_mask(seed))
-        expected = generate_pseudo_mask(image, points, spacing_mm=SPACING_ZYX_MM)
+        mask = oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed)
+        expected = expected_label(channels_of(seed)[1], expected_points(mask), mask)
         np.testing.assert_array_equal(array_of(weak / "labelsTr" / f"{patient}.nii.gz"), expected)
         np.testing.assert_array_equal(array_of(dense / "labelsTr" / f"{patient}.nii.gz"), tumour_mask(seed))

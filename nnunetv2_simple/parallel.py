@@ -1,0 +1,108 @@
+"""Running one function on many cases: in this process, in worker processes, or on a Dask cluster."""
+
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+
+import joblib
+from threadpoolctl import threadpool_limits
+
+from nnunetv2_simple import __version__
+
+DASK_TIMEOUT_S = 10
+
+
+@contextmanager
+def open_workers(*, num_processes: int = 1, dask_scheduler: str | None = None) -> Iterator[Callable]:
+    """Provide ``run(function, items)``, which yields (item, function(item)) in the order in which they finish.
+
+    Every worker keeps to one thread of linear algebra. A worker process that dies takes its items with it; they are
+    run once more, so a function that must not be killed twice by the same item has to refuse an item it began before.
+
+    Args:
+        num_processes: Worker processes on this machine; with 1 everything runs in this process.
+        dask_scheduler: Address of a Dask scheduler, such as ``tcp://host:8786``; its workers do the work then.
+
+    Raises:
+        ValueError: If ``num_processes`` is not positive, or Dask's package ``distributed`` is not installed.
+        ConnectionError: If the scheduler or its workers cannot be reached or cannot import this package, and, while
+            running, if all worker processes keep dying or the scheduler is lost.
+    """
+    if num_processes < 1:
+        raise ValueError(f"the number of worker processes must be at least 1, got {num_processes}")
+    if dask_scheduler is not None:
+        with _dask_client(dask_scheduler) as client:
+            yield partial(_run_on_dask, client)
+    elif num_processes == 1:
+        yield _run_here
+    else:
+        yield partial(_run_in_processes, num_processes)
+
+
+def _run_here(function: Callable, items: Iterable) -> Iterator[tuple]:
+    with threadpool_limits(limits=1):
+        for item in items:
+            yield item, function(item)
+
+
+def _run_in_processes(num_processes: int, function: Callable, items: Iterable) -> Iterator[tuple]:
+    pending = list(items)
+    num_pending_at_last_death = None
+    while pending:
+        with joblib.parallel_config(backend="loky", n_jobs=num_processes, inner_max_num_threads=1):
+            parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1)
+        try:
+            for item, result in parallel([joblib.delayed(_call)(function, item) for item in pending]):
+                pending.remove(item)
+                yield item, result
+        except BrokenProcessPool as error:
+            if len(pending) == num_pending_at_last_death:
+                raise ConnectionError(
+                    f"worker processes keep dying (out of memory?), {len(pending)} cases are left: {error}"
+                ) from error
+            num_pending_at_last_death = len(pending)
+
+
+def _run_on_dask(client, function: Callable, items: Iterable) -> Iterator[tuple]:
+    with joblib.parallel_config(backend="dask", client=client):
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    try:
+        yield from parallel([joblib.delayed(_call)(function, item) for item in items])
+    except CancelledError as error:
+        raise ConnectionError(f"the Dask scheduler was lost, run the same command again to go on: {error}") from error
+
+
+def _call(function: Callable, item) -> tuple:
+    threadpool_limits(limits=1)
+    return item, function(item)
+
+
+@contextmanager
+def _dask_client(address: str) -> Iterator:
+    try:
+        import distributed
+        from distributed.comm.addressing import get_address_host_port
+    except ImportError as error:
+        raise ValueError("Dask clusters need the package distributed: pip install 'nnunetv2_simple[dask]'") from error
+    try:
+        # a Client that cannot connect leaves threads and tracebacks behind
+        socket.create_connection(get_address_host_port(address), timeout=DASK_TIMEOUT_S).close()
+        client = distributed.Client(address, timeout=DASK_TIMEOUT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=DASK_TIMEOUT_S)
+            versions = {__version__, *client.run(_installed_version).values()}
+        except Exception as error:
+            raise ConnectionError(f"the Dask workers at {address} are not ready: {error!r}") from error
+        if len(versions) > 1:
+            raise ConnectionError(f"all Dask workers need the same nnunetv2_simple as here, got {sorted(versions)}")
+        yield client
+
+
+def _installed_version() -> str:
+    return __version__

@@ -1,0 +1,242 @@
+"""Worker processes and a Dask cluster, alone and under the conversion."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+from conversion_cases import files_below, names_in, run, write_single_channel_case
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from nnunetv2_simple.parallel import open_workers
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """The address of a cluster of two worker processes on this machine."""
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(params=["here", "processes", "dask"])
+def workers(request):
+    """Each way to run the same."""
+    if request.param == "dask":
+        return {"dask_scheduler": request.getfixturevalue("scheduler")}
+    return {"num_processes": 2 if request.param == "processes" else 1}
+
+
+def square(number):
+    return number**2
+
+
+def num_threads(_):
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+def fail(number):
+    raise ZeroDivisionError(f"with {number}")
+
+
+def die_once(folder, number):
+    """Die of item 3, and refuse it the second time."""
+    begun = folder / str(number)
+    if begun.exists():
+        return "refused"
+    begun.touch()
+    if number == 3:
+        time.sleep(0.5)
+        os._exit(9)
+    return "done"
+
+
+def die(_):
+    os._exit(9)
+
+
+def wait_until(condition, timeout_s=120):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_every_item_is_yielded_with_its_result(workers):
+    with open_workers(**workers) as run_items:
+        assert sorted(run_items(square, range(20))) == [(number, number**2) for number in range(20)]
+        assert list(run_items(square, [])) == []
+
+
+def test_a_worker_keeps_to_one_thread(workers):
+    with open_workers(**workers) as run_items:
+        assert [threads for _, threads in run_items(num_threads, [1, 2, 3])] == [1, 1, 1]
+
+
+def test_the_threads_of_a_dask_worker_keep_to_one_thread_too():
+    with (
+        threadpool_limits(limits=None),
+        distributed.LocalCluster(1, processes=False, protocol="tcp://", dashboard_address=":0") as cluster,
+        open_workers(dask_scheduler=cluster.scheduler_address) as run_items,
+    ):
+        assert [threads for _, threads in run_items(num_threads, [1])] == [1]
+
+
+def test_an_unexpected_error_is_raised(workers):
+    with open_workers(**workers) as run_items, pytest.raises(ZeroDivisionError, match="with 1"):
+        list(run_items(fail, [1]))
+
+
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_the_items_of_a_worker_that_dies_are_run_once_more(kind, tmp_path, request):
+    options = {"dask_scheduler": request.getfixturevalue("scheduler")} if kind == "dask" else {"num_processes": 2}
+    with open_workers(**options) as run_items:
+        results = dict(run_items(partial(die_once, tmp_path), range(8)))
+    assert sorted(results) == list(range(8))
+    assert results[3] == "refused"
+    assert list(results.values()).count("done") >= 6
+
+
+def test_workers_that_keep_dying_are_given_up():
+    with open_workers(num_processes=2) as run_items, pytest.raises(ConnectionError, match="4 cases are left"):
+        list(run_items(die, range(4)))
+
+
+@pytest.mark.parametrize(
+    ("address", "named"), [("tcp://127.0.0.1:1", "127.0.0.1:1"), ("nowhere", "nowhere"), ("tcp://:x", "tcp://:x")]
+)
+def test_a_scheduler_that_does_not_answer_is_named(address, named):
+    with pytest.raises(ConnectionError, match=named), open_workers(dask_scheduler=address):
+        pass
+
+
+def test_a_cluster_without_workers_is_refused(monkeypatch):
+    monkeypatch.setattr("nnunetv2_simple.parallel.DASK_TIMEOUT_S", 1)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster,
+        pytest.raises(ConnectionError, match="not ready"),
+        open_workers(dask_scheduler=cluster.scheduler_address),
+    ):
+        pass
+
+
+def test_a_scheduler_that_is_lost_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("nnunetv2_simple.parallel.DASK_TIMEOUT_S", 5)
+    file, dask = tmp_path / "scheduler.json", [sys.executable, "-m", "dask"]
+    with (
+        subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file]) as scheduler,
+        subprocess.Popen([*dask, "worker", "--no-nanny", "--no-dashboard", "--scheduler-file", file]) as worker,
+    ):
+        try:
+            wait_until(file.exists)
+            address = json.loads(file.read_text())["address"]
+            with pytest.raises(ConnectionError, match="lost"), open_workers(dask_scheduler=address) as run_items:
+                for _ in run_items(time.sleep, [0, 300]):
+                    scheduler.kill()
+        finally:
+            scheduler.kill()
+            worker.kill()
+
+
+def test_without_distributed_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ValueError, match=r"pip install .*dask"), open_workers(dask_scheduler="tcp://127.0.0.1:1"):
+        pass
+
+
+@pytest.mark.parametrize("num_processes", [0, -1])
+def test_the_number_of_processes_must_be_positive(num_processes):
+    with pytest.raises(ValueError, match=str(num_processes)), open_workers(num_processes=num_processes):
+        pass
+
+
+# ---------------------------------------------------------------------------------------------------- the conversion
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed in range(3):
+        write_single_channel_case(tmp_path, f"case_{seed}", seed=seed)
+    return tmp_path
+
+
+def arguments_of(folder):
+    return ["-i", folder / "images", "-m", folder / "masks", "-d", 5, "-n", "Parallel", "-jitter_mm", 1]
+
+
+def test_all_ways_make_the_same_dataset(folder, scheduler, monkeypatch):
+    assert run(monkeypatch, folder / "here", *arguments_of(folder)) == 0
+    assert run(monkeypatch, folder / "processes", *arguments_of(folder), "-np", 2) == 0
+    assert run(monkeypatch, folder / "dask", *arguments_of(folder), "-dask", scheduler) == 0
+    expected = files_below(folder / "here")
+    assert len(expected) == 3 * 5 + 3  # image, label, reference, picture, record; and of the dataset
+    assert files_below(folder / "processes") == files_below(folder / "dask") == expected
+
+
+def test_paths_may_be_relative_although_dask_workers_run_elsewhere(folder, scheduler, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = ["-i", "images", "-m", "masks", "-d", 5, "-n", "Parallel", "--dask", scheduler]
+    assert run(monkeypatch, "raw", *words) == 0
+    assert len(names_in(folder / "raw" / "Dataset005_Parallel" / "labelsTr")) == 3
+
+
+def test_an_unreachable_scheduler_ends_the_command_before_any_work(folder, monkeypatch, capsys):
+    assert run(monkeypatch, folder / "raw", *arguments_of(folder)) == 0
+    before = files_below(folder / "raw")
+    assert run(monkeypatch, folder / "raw", *arguments_of(folder), "--overwrite", "--dask", "tcp://127.0.0.1:1") == 2
+    assert "tcp://127.0.0.1:1" in capsys.readouterr().err
+    assert files_below(folder / "raw") == before
+
+
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_a_case_that_kills_its_worker_fails_alone(kind, folder, request):
+    """A file that nobody finishes reading keeps its worker busy until the worker is killed."""
+    endless = folder / "images" / "case_1_0000.nii.gz"
+    content = endless.read_bytes()
+    endless.unlink()
+    os.mkfifo(endless)
+    options = ["-dask", request.getfixturevalue("scheduler")] if kind == "dask" else ["-np", 2]
+    words = [sys.executable, "-m", "nnunetv2_simple.dataset_conversion.convert", *arguments_of(folder), *options]
+    environment = os.environ | {"nnUNet_raw": str(folder / "raw")}
+    dataset = folder / "raw" / "Dataset005_Parallel"
+    with subprocess.Popen([str(w) for w in words], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: len(list((dataset / "labelsTr").glob("*"))) == 2)
+        wait_until((dataset / "partial_conversion" / "case_1").exists)
+        kill_the_reader_of(endless)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1, stderr
+    (failed,) = [line for line in stderr.splitlines() if line.startswith("FAILED")]
+    assert failed.startswith("FAILED case_1: its worker process died")
+    assert names_in(dataset / "labelsTr") == ["case_0.nii.gz", "case_2.nii.gz"]
+    assert (dataset / "dataset.json").exists()
+    assert not [path for path in folder.rglob("*") if "partial" in path.name]
+
+    endless.unlink()
+    endless.write_bytes(content)
+    subprocess.run([str(word) for word in words], env=environment, check=True)
+    assert len(names_in(dataset / "labelsTr")) == 3
+
+
+def kill_the_reader_of(fifo: Path):
+    """Kill the process below this one that waits for the first byte of a file."""
+    writer = os.open(fifo, os.O_WRONLY)  # lets the reader get hold of the file, so that it can be told from others
+    try:
+        readers = []
+        while not readers:
+            time.sleep(0.05)
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess, FileNotFoundError):
+                    if any(link.resolve() == fifo for link in Path(f"/proc/{process.pid}/fd").iterdir()):
+                        readers.append(process.pid)
+        for pid in readers:
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        os.close(writer)
