@@ -206,6 +206,7 @@ class Demo:
         (self.folder / "results.md").write_text("\n".join(lines) + "\n")
         self.say("done\n\n" + "\n".join(lines))
         print(f"\npicture:      {picture}")
+        print(f"pseudo-masks: {self.raw / WEAK_DATASET / 'quality_control' / 'index.html'}")
         print(f"training log: {self.fold_folder() / 'simple_progress.png'}")
         print(f"everything:   {self.folder}")
 
