@@ -28,10 +28,10 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
         masks: Holds ``<case>.nii.gz``, dense masks.
 
     Raises:
-        ValueError: If an image is not named so, or the annotations cannot be told apart.
+        ValueError: If an image is not named so or of another format, or the annotations cannot be told apart.
     """
     channels: dict[str, list[tuple[str, str]]] = {}
-    misnamed = []
+    misnamed, unknown = [], []
     for file in sorted(images.iterdir()):
         if ending := _image_file_ending(file):
             name = re.fullmatch(r"(.+)_(\d{4})", file.name.removesuffix(ending))
@@ -39,6 +39,10 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
                 channels.setdefault(name[1], []).append((name[2], str(file)))
             else:
                 misnamed.append(str(file))
+        elif re.search(r"_\d{4}\.\w+(\.gz)?$", file.name) and file.suffix not in (".raw", ".zraw"):
+            unknown.append(str(file))
+    if unknown:
+        raise ValueError(f"images must be of the formats {IMAGE_FILE_ENDINGS}, got {unknown}")
     if misnamed:
         raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
     annotation_files = find_annotations(annotations, list(channels)) if annotations is not None else {}

@@ -238,6 +238,9 @@ def _read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"expected a value for each of the columns {columns}, got {row}")
+    if separator != ",":
+        coordinates = [column.removesuffix("_mm") in ("x", "y", "z") for column in columns]
+        rows = [[v.replace(",", ".") if c else v for v, c in zip(row, coordinates, strict=True)] for row in rows]
     return columns, [dict(zip(columns, row, strict=True)) for row in rows]
 
 

@@ -7,6 +7,7 @@ A case is annotated by one or more files, each with one or more lesions (formats
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ SIMULATED = "simulated from a dense mask"
 # A dense mask often breaks one lesion into fragments that a radiologist would click as one; what lies further apart
 # than this, voxel centre to voxel centre, gets clicks of its own.
 MERGE_DISTANCE_MM = 5.0
+
+POINT_ROWS = ("low z", "high z", "low y", "high y", "low x", "high x")
+MIN_SIZE_OF_DISTINCT_POINTS = 4  # voxels; in smaller lesions extreme points are neighbours
 
 PATIENT_DIRECTIONS = {  # name of a point: axis and sign in LPS coordinates
     "left": (0, 1),
@@ -99,7 +103,7 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
     up to half a voxel outside the image.
 
     The class of a lesion is named in the file or by the name of the file (``<case>.<class>2.mrk.json``). With a
-    single class every lesion is of that class, whatever is written.
+    single class every lesion is of that class, whatever it is called, as long as all are called the same.
 
     Args:
         files: The files of the case (see :func:`find_annotations`).
@@ -110,10 +114,13 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
     Raises:
         ValueError: If a file cannot be understood or contradicts the image, naming case, file and lesion.
     """
-    lesions = []
+    lesions, stated = [], set()
     for file in map(str, files):
         with error_context(f"{case}: {file}"):
             for marks in read_marks(file, image, case=case):
+                stated |= {marks.class_name} - {None}
+                if len(labels) == 1 and len(stated) > 1:
+                    raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
                 with error_context(marks.title):
                     points = _extreme_points(marks, image)
                     label = _class_label(marks, _lesion_name(Path(file), case), labels)
@@ -165,8 +172,18 @@ def lesions_from_mask(
 def annotation_warnings(lesion: Lesion) -> list[str]:
     """Return what is legal about an annotation but probably not meant."""
     box = bounding_box(lesion.extreme_points)
-    flat = [name for name, side in zip("zyx", box, strict=True) if side.stop - side.start == 1]
-    return [f"the lesion is only one voxel thick along image axis {name}" for name in flat]
+    sizes = [side.stop - side.start for side in box]
+    flat = [name for name, size in zip("zyx", sizes, strict=True) if size == 1]
+    warnings = [f"the lesion is only one voxel thick along image axis {name}" for name in flat]
+    if lesion.source == EXTREME_POINTS and min(sizes) > MIN_SIZE_OF_DISTINCT_POINTS:
+        # where a direction was forgotten, the click that comes closest to it stands for two directions
+        for first, second in combinations(range(6), 2):
+            if abs(lesion.extreme_points[first] - lesion.extreme_points[second]).max() <= 1:
+                warnings.append(
+                    f"the same place, voxel {lesion.extreme_points[first].tolist()} (z, y, x), is the extreme point "
+                    f"towards {POINT_ROWS[first]} and {POINT_ROWS[second]}: is one of the six directions missing?"
+                )
+    return warnings
 
 
 def _without_ending(file_name: str) -> str:

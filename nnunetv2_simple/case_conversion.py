@@ -104,6 +104,7 @@ def _make_pseudo_mask(
         "spacing_mm": spacing_mm,
         "ignore_label": conversion.ignore_label,
         "axes": axes,
+        "warnings": loaded.warnings,
         "reference": None if loaded.reference is None else sitk.GetArrayViewFromImage(loaded.reference),
     }
     draw_sheet(sheet_file, **seen, title=case.identifier)

@@ -97,6 +97,8 @@ class Conversion:
         for channel in (self.walker_image.channel, self.walker_image.subtract):
             if channel is not None and not 0 <= channel < len(self.channel_names):
                 raise ValueError(f"there is no channel {channel}, the channels are {list(self.channel_names)}")
+        if self.walker_image.subtract == self.walker_image.channel:
+            raise ValueError(f"channel {self.walker_image.channel} less itself is nothing the random walker could see")
         if self.recipe == "robust" and self.beta is not None:
             raise ValueError(f"beta belongs to the recipe 'paper', the recipe 'robust' has none; got {self.beta}")
         if self.beta is not None and not self.beta > 0:

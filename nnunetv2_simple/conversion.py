@@ -161,7 +161,8 @@ def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: b
     for file in found:
         if file not in own and not (file.name == "dataset.json" and is_own_dataset_json(file)):
             raise FileExistsError(
-                f"{file} was not written by a conversion of these cases, remove it or choose another dataset id"
+                f"{file} was not written by a conversion of these cases: somebody else put it there, or its case is no "
+                f"longer among the input; remove the files of such cases or choose another dataset id"
             )
     if any(case.is_validation for case in cases):
         _check_split(conversion)

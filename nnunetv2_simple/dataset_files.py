@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.case_conversion import FILE_ENDING
+from nnunetv2_simple.case_conversion import FILE_ENDING, QUALITY_FOLDER
 from nnunetv2_simple.case_records import (
     FAILED,
     SCRATCH_FOLDER,
+    difference,
     is_finished,
     read_record,
     remove_partial_files,
@@ -45,6 +46,7 @@ def remove_leftovers(conversion: Conversion) -> None:
     """Remove whatever interrupted runs left half-written. No other run may be at work."""
     for folder in {*conversion.folders, *(file.parent for file in split_files(conversion))}:
         remove_partial_files(folder)
+    remove_partial_files(conversion.dataset_folder / QUALITY_FOLDER, "index.html")
     shutil.rmtree(conversion.dataset_folder / SCRATCH_FOLDER, ignore_errors=True)
 
 
@@ -66,8 +68,7 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
     for case in sorted(cases, key=lambda case: case.identifier):
         record = read_record(folder, case.identifier)
         # where parts convert all cases again, those of other parts may still be the old ones
-        is_current = record.get("parameters") == conversion.parameters() | {"is_test": case.is_test}
-        if is_current and is_finished(folder, record):
+        if is_finished(folder, record) and difference(record, case, conversion) is None:
             finished[case.identifier] = record
         elif record.get("status") == FAILED:
             failed[case.identifier] = record["reason"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from string import Template
 from urllib.parse import quote
+from uuid import uuid4
 
 from nnunetv2_simple.quality_columns import COLUMNS, Column
 from nnunetv2_simple.quality_page_template import PAGE
@@ -44,9 +45,12 @@ def write_page(dataset_folder: str | Path, cases: Mapping[str, dict]) -> Path:
     )
     file = Path(dataset_folder) / QUALITY_FOLDER / "index.html"
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, file)
+    partial = file.with_name(f"{file.name}.partial_{uuid4().hex}")  # several runs may write it at once
+    try:
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
     return file
 
 

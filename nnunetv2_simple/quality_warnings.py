@@ -26,13 +26,6 @@ def lesion_warnings(measures: dict) -> dict[str, str]:
         found = {"no foreground": "the box holds no foreground voxel"}
     else:
         found = _foreground_warnings(measures)
-    thin = [
-        f"{axis} ({mm:.3g} mm)"
-        for axis, n, mm in zip("zyx", measures["box_size_voxels"], measures["box_size_mm"], strict=True)
-        if n == 1
-    ]
-    if thin:
-        found["thin box"] = f"it is one voxel thick along {' and '.join(thin)}"
     return found
 
 

@@ -94,7 +94,8 @@ def contrast_weights(image: np.ndarray, *, spacing_mm: Sequence[float]) -> list[
         w_ij = (min(spacing_mm) / spacing_mm)^2 * exp(-(g_i - g_j)^2 / (2 * (0.7 * rms)^2))
 
     The first factor is that of a diffusion equation on the voxel grid; rms is the root mean square difference of
-    neighbours.
+    neighbours. Differences beyond the 99th percentile of those that are not zero count as that percentile, so that a
+    clip or an artefact much brighter than everything else does not make all other edges look flat.
 
     Args:
         image: (z, y, x) float intensities g, not constant.
@@ -104,7 +105,9 @@ def contrast_weights(image: np.ndarray, *, spacing_mm: Sequence[float]) -> list[
         As :func:`nnunetv2_simple.random_walker.gradient_weights`.
     """
     differences = [np.diff(image, axis=axis) for axis in range(3)]
-    mean_square = sum((d**2).sum() for d in differences) / sum(d.size for d in differences)
+    magnitudes = np.concatenate([abs(d).ravel() for d in differences])
+    largest = np.quantile(magnitudes[magnitudes > 0], 0.99)
+    mean_square = np.mean(np.minimum(magnitudes, largest) ** 2)
     return [
         (min(spacing_mm) / spacing) ** 2 * np.exp(-(d**2) / (2 * CONTRAST_SHARE**2 * mean_square))
         for spacing, d in zip(spacing_mm, differences, strict=True)

@@ -8,6 +8,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_simple.annotations import (
     MERGE_DISTANCE_MM,
+    Lesion,
     annotation_warnings,
     find_annotations,
     lesions_from_mask,
@@ -1191,3 +1192,59 @@ def test_bad_jitter_is_refused(jitter_mm):
 def test_jitter_needs_a_generator():
     with pytest.raises(ValueError, match="generator"):
         lesions_from_mask(mask_image(large_cube()), labels=TUMOUR, jitter_mm=1.0)
+
+
+# ---------------------------------------------------------------------------- what is legal but probably not meant
+
+
+def annotated(points, source="extreme points"):
+    return Lesion(np.array(points), source=source)
+
+
+SIX_DIRECTIONS = [(2, 10, 10), (12, 10, 11), (7, 2, 10), (7, 18, 9), (7, 10, 1), (8, 11, 19)]
+
+
+def test_six_points_at_six_places_give_no_warning():
+    assert annotation_warnings(annotated(SIX_DIRECTIONS)) == []
+
+
+@pytest.mark.parametrize("beside", [(0, 0, 0), (1, 0, 1)])
+def test_a_place_that_stands_for_two_directions_gives_a_warning(beside):
+    points = np.array(SIX_DIRECTIONS)
+    points[1] = points[3] + beside
+    (warning,) = annotation_warnings(annotated(points))
+    assert "towards high z and high y" in warning
+    assert "is one of the six directions missing?" in warning
+
+
+def test_a_click_made_twice_instead_of_another_is_noticed(tmp_path):
+    image = sitk.Image(24, 24, 20, sitk.sitkInt16)
+    points = [point[::-1] for point in SIX_DIRECTIONS]
+    points[1] = points[4]  # nobody clicked the highest z
+    (tmp_path / "case.json").write_text(json.dumps({"coordinates": "voxel", "points": points}))
+    (lesion,) = read_lesions([str(tmp_path / "case.json")], image, case="case", labels={"tumour": 1})
+    assert any("is one of the six directions missing?" in warning for warning in annotation_warnings(lesion))
+
+
+def test_tips_of_simulated_and_of_tiny_lesions_are_no_reason_to_warn():
+    points = np.array(SIX_DIRECTIONS)
+    points[1] = points[3]
+    assert annotation_warnings(annotated(points, source="simulated from a dense mask")) == []
+    assert annotation_warnings(annotated(points // 6 + [[0, 0, 0]])) == []
+
+
+def test_one_label_for_lesions_of_several_classes_is_refused(tmp_path):
+    image = sitk.Image(24, 24, 20, sitk.sitkInt16)
+    points = [point[::-1] for point in SIX_DIRECTIONS]
+    lesions = [{"label": name, "points": points} for name in ("node", "tumour")]
+    (tmp_path / "case.json").write_text(json.dumps({"coordinates": "voxel", "lesions": lesions}))
+    with pytest.raises(ValueError, match=r"case: .*case.json: .*\['node', 'tumour'\], but there is one label"):
+        read_lesions([str(tmp_path / "case.json")], image, case="case", labels={"tumour": 1})
+
+
+def test_decimal_commas_are_read_where_semicolons_separate(tmp_path):
+    image = sitk.Image(24, 24, 20, sitk.sitkInt16)
+    rows = [";".join(f"{v + 0.25:.2f}".replace(".", ",") for v in point[::-1]) + ";LPS" for point in SIX_DIRECTIONS]
+    (tmp_path / "case.csv").write_text("\n".join(["x_mm;y_mm;z_mm;coordinates", *rows]))
+    (lesion,) = read_lesions([str(tmp_path / "case.csv")], image, case="case", labels={"tumour": 1})
+    np.testing.assert_array_equal(lesion.extreme_points, SIX_DIRECTIONS)
