@@ -1,6 +1,6 @@
 """How fast pseudo-masks are made, and how exactly, against the published procedure on scikit-image.
 
-    python benchmarks/random_walker_speed.py -i .../ibsi_sts/nifti [-o docs/docs/benchmarks.md]
+    python benchmarks/random_walker_speed.py -i .../ibsi_sts/nifti [-o docs/benchmarks.md]
 
 The published procedure: crop the image to the box extended by 10, 20, 20 voxels (z, y, x), then eight full calls of
 scikit-image's random_walker ("cg_j" and "cg_mg"; the faster one counts). Both sides draw the same scribbles first. The

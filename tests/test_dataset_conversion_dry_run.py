@@ -108,3 +108,14 @@ def test_it_runs_in_worker_processes_and_in_parts(folder, monkeypatch, capsys):
     assert "PROBLEM sound_1" in capsys.readouterr().out
     assert dry_run(folder, monkeypatch, "-num_parts", 2, "-part_id", 0) == 0
     assert "1 cases checked" in capsys.readouterr().out
+
+
+def test_images_of_unknown_formats_are_not_left_out_silently(folder, monkeypatch, capsys):
+    (folder / "images" / "other_0000.tif").write_bytes(b"a picture")
+    assert dry_run(folder, monkeypatch) == 1
+    assert "other_0000.tif" in capsys.readouterr().err
+
+
+def test_a_channel_less_itself_is_refused_before_any_work(folder, monkeypatch, capsys):
+    assert dry_run(folder, monkeypatch, "-walker_subtract", 0) == 1
+    assert "channel 0 less itself" in capsys.readouterr().err

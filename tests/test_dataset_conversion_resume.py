@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -403,6 +404,16 @@ def test_parts_that_overwrite_do_not_mix_old_and_new(folder, monkeypatch):
     assert again(folder, monkeypatch, *options, 0) == 0
     assert not (folder / "raw" / WEAK / "dataset.json").exists()
     assert again(folder, monkeypatch, *options, 1) == 0
+    assert (folder / "raw" / WEAK / "dataset.json").exists()
+
+
+def test_a_part_that_overwrites_does_not_pass_off_old_labels_of_another_part(folder, monkeypatch):
+    assert again(folder, monkeypatch) == 0
+    shutil.copy(folder / "images" / "case_0_0000.nii.gz", folder / "images" / "case_1_0000.nii.gz")
+    shutil.copy(folder / "masks" / "case_0.nii.gz", folder / "masks" / "case_1.nii.gz")
+    assert again(folder, monkeypatch, "--overwrite", "-num_parts", 2, "-part_id", 0) == 0
+    assert not (folder / "raw" / WEAK / "dataset.json").exists()
+    assert again(folder, monkeypatch, "--overwrite", "-num_parts", 2, "-part_id", 1) == 0
     assert (folder / "raw" / WEAK / "dataset.json").exists()
 
 
