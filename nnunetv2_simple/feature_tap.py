@@ -1,9 +1,13 @@
 """The feature vector Z of every voxel: the input of the decoder's last segmentation layer."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
+
+Tap = Literal["after_nonlinearity", "before_nonlinearity"]
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -23,6 +27,8 @@ class FeatureTap:
 
     Args:
         network: A network with nnU-Net's decoder, possibly wrapped by DDP or torch.compile.
+        tap: "after_nonlinearity", the input of the segmentation layer itself, or "before_nonlinearity", what entered
+            the LeakyReLU that this layer's input has left.
 
     Raises:
         NotImplementedError: If the network has no ``decoder.seg_layers``.
@@ -31,13 +37,14 @@ class FeatureTap:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.2.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, tap: Tap = "after_nonlinearity"):
         segmentation_layers = getattr(getattr(unwrap(network), "decoder", None), "seg_layers", None)
         if segmentation_layers is None:
             raise NotImplementedError(
                 f"{type(unwrap(network)).__name__} has no decoder with seg_layers, so its voxel features cannot be "
                 f"tapped; use an architecture with nnU-Net's U-Net decoder"
             )
+        self._tap = tap
         self._features: torch.Tensor | None = None
         self._hook = segmentation_layers[-1].register_forward_pre_hook(self._keep)
 
@@ -48,6 +55,8 @@ class FeatureTap:
         """Return the features (B, D, *spatial) of the latest forward pass and let go of them."""
         assert self._features is not None, "no forward pass since the features were last taken"
         features, self._features = self._features, None
+        if self._tap == "before_nonlinearity":
+            features = torch.where(features < 0, features / 0.01, features)
         return features
 
     def close(self) -> None:

@@ -1,4 +1,7 @@
-"""Losses of the train phase: partial cross-entropy and voxel contrastive loss (SimPLe, section 2.2)."""
+"""Losses of the train phase: partial cross-entropy, voxel contrastive loss (SimPLe, section 2.2) and CRF loss."""
+
+import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -76,3 +79,91 @@ def voxel_contrastive_loss(
             pairs &= is_positive[:, None] | is_positive[None, :]
         bce = F.binary_cross_entropy_with_logits(z @ z.T / temperature, same_label.float(), reduction="none")
         return bce[pairs].sum() / pairs.sum().clamp(min=1)
+
+
+def crf_loss(
+    probabilities: torch.Tensor,
+    image: torch.Tensor,
+    *,
+    spacing_mm: Sequence[float],
+    position_sigma_mm: float = 6.0,
+    intensity_sigma: float = 0.5,
+    window_radius_mm: float = 5.0,
+) -> torch.Tensor:
+    """Compute the energy of a conditional random field: neighbours that look alike should be labelled alike.
+
+    L_crf = 1 / (V |W|) * sum over voxels i, offsets i -> j in W of K_ij * (1 - sum_k p_ik p_jk)
+    K_ij = exp(-|x_i - x_j|^2 / (2 position_sigma_mm^2) - |I_i - I_j|^2 / (2 intensity_sigma^2))
+
+    the Potts model relaxed to probabilities, with V voxels and the window W of all offsets but zero of at most
+    ``window_radius_mm``; pairs that leave the patch count zero. This is the energy of the gated CRF loss divided by
+    |W|, so that its scale does not depend on the voxel size, and with the widths in mm instead of voxels.
+
+    Memory is that of a few volumes like ``probabilities``, however large the window. Differentiable once, with respect
+    to ``probabilities``.
+
+    Args:
+        probabilities: (B, C, *spatial), two or three spatial dimensions, sum one over C; computed in float32.
+        image: (B, channels, *spatial), normalised intensities.
+        spacing_mm: Voxel size, one number per spatial dimension.
+        position_sigma_mm: Width of the kernel in space.
+        intensity_sigma: Width of the kernel in intensity, in the image's unit: standard deviations in nnU-Net.
+        window_radius_mm: Radius of the window.
+
+    Returns:
+        Scalar in [0, 1]. Zero where the window holds no offset.
+
+    Raises:
+        ValueError: If the shapes do not belong together or a width is not positive.
+
+    Reference:
+        Obukhov et al., Gated CRF loss for weakly supervised semantic image segmentation, 2019, eq. 2 to 4.
+        Tang et al., On regularized losses for weakly-supervised CNN segmentation, ECCV 2018.
+    """
+    if (
+        probabilities.ndim not in (4, 5)
+        or image.shape[:1] + image.shape[2:] != probabilities.shape[:1] + probabilities.shape[2:]
+    ):
+        raise ValueError(
+            f"probabilities and image must be (B, C, *spatial) and (B, channels, *spatial) with two or three spatial "
+            f"dimensions, got {tuple(probabilities.shape)} and {tuple(image.shape)}"
+        )
+    if len(spacing_mm) != probabilities.ndim - 2 or not all(spacing > 0 for spacing in spacing_mm):
+        raise ValueError(f"spacing_mm must be {probabilities.ndim - 2} positive numbers, got {tuple(spacing_mm)}")
+    if not (position_sigma_mm > 0 and intensity_sigma > 0 and window_radius_mm > 0):
+        raise ValueError(
+            f"position_sigma_mm, intensity_sigma and window_radius_mm must be positive, "
+            f"got {position_sigma_mm}, {intensity_sigma} and {window_radius_mm}"
+        )
+    with torch.autocast(probabilities.device.type, enabled=False):
+        probabilities, image = probabilities.float(), image.float()
+        p = probabilities.detach()
+        degrees = torch.zeros_like(p[:, :1])  # sum_j K_ij
+        messages = torch.zeros_like(p)  # sum_j K_ij p_j
+        offsets = _half_window(spacing_mm, window_radius_mm)
+        for offset in offsets:
+            distance_mm2 = sum((step * spacing) ** 2 for step, spacing in zip(offset, spacing_mm, strict=True))
+            here = (..., *(slice(max(-step, 0), -step if step > 0 else None) for step in offset))
+            there = (..., *(slice(max(step, 0), step if step < 0 else None) for step in offset))
+            difference2 = (image[here] - image[there]).square().sum(dim=1, keepdim=True)
+            kernel = torch.exp(-distance_mm2 / (2 * position_sigma_mm**2) - difference2 / (2 * intensity_sigma**2))
+            degrees[here] += kernel
+            degrees[there] += kernel
+            messages[here] += kernel * p[there]
+            messages[there] += kernel * p[here]
+        # p^T K p has the gradient 2 K p: linear in p around its present value, at no cost in memory for autograd
+        agreement = (2 * probabilities * messages).sum(dim=1) - (p * messages).sum(dim=1)
+        return (degrees.squeeze(1) - agreement).sum() / (degrees.numel() * max(2 * len(offsets), 1))
+
+
+def _half_window(spacing_mm: Sequence[float], radius_mm: float) -> list[tuple[int, ...]]:
+    """Return one of each two opposite voxel offsets within a radius, without the zero offset."""
+    radius_mm *= 1 + 1e-6  # 0.3 mm are three voxels of 0.1 mm, whatever the rounding
+    reach = [int(radius_mm / spacing) for spacing in spacing_mm]
+    zero = (0,) * len(reach)
+    return [
+        offset
+        for offset in itertools.product(*(range(-steps, steps + 1) for steps in reach))
+        if offset > zero
+        and sum((step * spacing) ** 2 for step, spacing in zip(offset, spacing_mm, strict=True)) <= radius_mm**2
+    ]

@@ -7,7 +7,7 @@ from torch import nn
 
 from nnunetv2_simple.feature_tap import FeatureTap
 from nnunetv2_simple.losses import partial_cross_entropy
-from nnunetv2_simple.voxel_terms import ContrastiveTerm, PropagationTerm
+from nnunetv2_simple.voxel_terms import VoxelBatch, VoxelTerm
 
 
 class PartialCrossEntropyLoss(nn.Module):
@@ -24,7 +24,8 @@ class PartialCrossEntropyLoss(nn.Module):
 class PhaseLoss(nn.Module):
     """Add a voxel term, computed at full resolution, to a (deep-supervised) segmentation loss.
 
-    After every call :attr:`terms` holds the value of each part, for the log.
+    Before every call :attr:`image` must be the network's input; after it :attr:`terms` holds the value of each part,
+    for the log.
 
     Args:
         segmentation_loss: Takes what the network returns and the target, a list per resolution or a tensor.
@@ -32,16 +33,18 @@ class PhaseLoss(nn.Module):
         feature_tap: Where the features of the latest forward pass are; needed by a voxel term.
         foreground_labels: Labels 1..K.
         ignore_label: K + 1.
+        spacing_mm: Voxel size, one number per spatial dimension of the patches.
     """
 
     def __init__(
         self,
         segmentation_loss: nn.Module,
-        voxel_term: ContrastiveTerm | PropagationTerm | None,
+        voxel_term: VoxelTerm | None,
         feature_tap: FeatureTap | None,
         *,
         foreground_labels: Sequence[int],
         ignore_label: int,
+        spacing_mm: Sequence[float],
     ):
         super().__init__()
         self.segmentation_loss = segmentation_loss
@@ -49,16 +52,25 @@ class PhaseLoss(nn.Module):
         self.feature_tap = feature_tap
         self.foreground_labels = foreground_labels
         self.ignore_label = ignore_label
+        self.spacing_mm = spacing_mm
+        self.image: torch.Tensor | None = None
         self.terms: dict[str, float] = {}
 
     def forward(self, output: list[torch.Tensor] | torch.Tensor, target: list[torch.Tensor] | torch.Tensor):
         loss = self.segmentation_loss(output, target)
-        self.terms = {"partial_cross_entropy": loss.item()}
+        self.terms = {"segmentation_loss": loss.item()}
         if self.voxel_term is not None:
             logits, target = (output[0], target[0]) if isinstance(output, list | tuple) else (output, target)
-            term, log = self.voxel_term(
-                self.feature_tap.pop(), logits, target, self.foreground_labels, self.ignore_label
+            batch = VoxelBatch(
+                self.image,
+                self.feature_tap.pop(),
+                logits,
+                target.squeeze(1),
+                self.foreground_labels,
+                self.ignore_label,
+                self.spacing_mm,
             )
+            term, log = self.voxel_term(batch)
             loss = loss + term
             self.terms |= log
         return loss

@@ -15,6 +15,7 @@ Every step may be interrupted and repeated.
 import os
 from copy import deepcopy
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAu
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.utilities.file_and_folder_operations import isdir, join
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -31,8 +33,17 @@ from nnunetv2_simple.phase_loss import PartialCrossEntropyLoss, PhaseLoss
 from nnunetv2_simple.phases import Phase, first_epoch, phase_at
 from nnunetv2_simple.progress_plot import plot_phases
 from nnunetv2_simple.retraining import RelabelledDataset, write_preprocessed_labels, write_pseudo_masks
+from nnunetv2_simple.walker_evidence import WALKER_FOLDER
 
-LOGGED_TERMS = ("partial_cross_entropy", "contrastive", "propagation", "propagated_share")
+LOGGED_TERMS = (
+    "segmentation_loss",
+    "contrastive",
+    "crf",
+    "propagation",
+    "propagated_share",
+    "accepted_positives",
+    "accepted_negatives",
+)
 
 
 class PhasedTrainer(nnUNetTrainer):
@@ -101,8 +112,8 @@ class PhasedTrainer(nnUNetTrainer):
 
     def _build_loss(self):
         loss = super()._build_loss()
-        if self.phase.labels == "pseudo_masks":
-            return loss
+        if self.phase.labels == "pseudo_masks" or self.phase.segmentation_loss == "dice_ce":
+            return loss  # nnU-Net's own, which leaves ignored voxels out
         partial_cross_entropy = PartialCrossEntropyLoss(self.label_manager.ignore_label)
         if self.enable_deep_supervision:
             loss.loss = partial_cross_entropy
@@ -120,13 +131,14 @@ class PhasedTrainer(nnUNetTrainer):
         self._close_feature_tap()
         if phase.labels == "weak":
             if phase.voxel_term is not None:
-                self._feature_tap = FeatureTap(self.network)
+                self._feature_tap = FeatureTap(self.network, phase.tap)
             self.loss = PhaseLoss(
                 self.loss,
                 phase.voxel_term,
                 self._feature_tap,
                 foreground_labels=self.label_manager.foreground_labels,
                 ignore_label=self.label_manager.ignore_label,
+                spacing_mm=self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :],
             )
         if self._do_i_compile():
             torch._dynamo.reset()  # a compiled network keeps the hooks it was compiled with
@@ -182,10 +194,30 @@ class PhasedTrainer(nnUNetTrainer):
             weak_label_folder=join(self.preprocessed_dataset_folder_base, "gt_segmentations"),
             output_folder=self.pseudo_mask_folder,
             log=self.print_to_log_file,
+            network_weight=self.phase.network_weight,
+            walker_dataset_folder=self._walker_dataset_folder(),
         )
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
         if self.is_ddp:
             dist.barrier()
+
+    def _walker_dataset_folder(self) -> Path | None:
+        """Return where the random walker's probabilities are kept, None for a dataset that has none."""
+        folders = [Path(base) / self.plans_manager.dataset_name for base in (nnUNet_preprocessed, nnUNet_raw) if base]
+        return next((folder for folder in folders if (folder / WALKER_FOLDER).is_dir()), None)
+
+    def _say_where_pseudo_masks_come_from(self) -> None:
+        """Say before any time is spent what the retraining will learn from."""
+        if any(phase.network_weight is not None for phase in self.phases):
+            folder = self._walker_dataset_folder()
+            if folder:
+                self.print_to_log_file(f"Pseudo-masks will weigh the network against the walker's opinion in {folder}")
+            else:
+                self.print_to_log_file(
+                    f"No {self.plans_manager.dataset_name}/{WALKER_FOLDER} in nnUNet_preprocessed or nnUNet_raw "
+                    "(nnUNetv2_simple_convert writes it): pseudo-masks will keep what is labelled, the network decides "
+                    "the rest"
+                )
 
     def _draw_new_weights(self) -> None:
         """Overwrite the weights in place, so that DDP and torch.compile wrappers stay valid."""
@@ -248,6 +280,7 @@ class PhasedTrainer(nnUNetTrainer):
             self.initialize()
         if self.current_epoch == 0:
             self._set_aside_earlier_pseudo_masks()
+            self._say_where_pseudo_masks_come_from()
         if self._starts_phase():
             self._begin_phase()
         super().on_train_start()
@@ -267,13 +300,22 @@ class PhasedTrainer(nnUNetTrainer):
         if self.phase.lr_decays_every == "iteration":
             self.lr_scheduler.step(self.current_epoch + self._iteration / self.num_iterations_per_epoch)
         self._iteration += 1
-        output = super().train_step(batch)
+        output = super().train_step(self._seen_by_loss(batch))
         return output | self.loss.terms if isinstance(self.loss, PhaseLoss) else output
+
+    def validation_step(self, batch: dict) -> dict:
+        return super().validation_step(self._seen_by_loss(batch))
+
+    def _seen_by_loss(self, batch: dict) -> dict:
+        """Show the image to the loss, which nnU-Net shows output and target only."""
+        if isinstance(self.loss, PhaseLoss):
+            batch["data"] = self.loss.image = batch["data"].to(self.device, non_blocking=True)
+        return batch
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         super().on_train_epoch_end(train_outputs)
         for key in LOGGED_TERMS:
-            values = [output[key] for output in train_outputs if key in output]
+            values = [output[key] for output in train_outputs if np.isfinite(output.get(key, np.nan))]
             mean = float(np.mean(values)) if values else float("nan")
             self.logger.log(key, mean, self.current_epoch)
             if values:

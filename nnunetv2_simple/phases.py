@@ -1,10 +1,11 @@
 """A phase is data, a trainer is a tuple of phases."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from nnunetv2_simple.voxel_terms import ContrastiveTerm, PropagationTerm
+from nnunetv2_simple.feature_tap import Tap
+from nnunetv2_simple.voxel_terms import ContrastiveTerm, CRFTerm, PropagationTerm, VoxelTerm
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,12 @@ class Phase:
         labels: "weak": the labels of the dataset, learned by partial cross-entropy, starting from the weights the
             previous phase left. "pseudo_masks": dense masks predicted by the network the previous phase left, learned
             by nnU-Net's own loss from random weights.
+        segmentation_loss: Of a weak phase: "partial_ce", or nnU-Net's own "dice_ce", which leaves ignored voxels out
+            as well.
+        tap: Where the voxel term finds its features, see :class:`nnunetv2_simple.feature_tap.FeatureTap`.
         voxel_term: Added to the partial cross-entropy of a weak phase.
+        network_weight: Of the pseudo-masks: how much the network's opinion counts beside the random walker's (see
+            :mod:`nnunetv2_simple.walker_evidence`); None: the network alone decides, as in the paper.
         num_epochs: Number of epochs.
         num_iterations_per_epoch: Training iterations per epoch; nnU-Net has 250.
         num_val_iterations_per_epoch: Validation iterations per epoch; nnU-Net has 50.
@@ -29,7 +35,10 @@ class Phase:
     name: str
     labels: Literal["weak", "pseudo_masks"]
     num_epochs: int
-    voxel_term: ContrastiveTerm | PropagationTerm | None = None
+    segmentation_loss: Literal["partial_ce", "dice_ce"] = "partial_ce"
+    voxel_term: VoxelTerm | None = None
+    tap: Tap = "after_nonlinearity"
+    network_weight: float | None = None
     num_iterations_per_epoch: int = 250
     num_val_iterations_per_epoch: int = 50
     initial_lr: float = 1e-2
@@ -37,8 +46,8 @@ class Phase:
 
 
 # SimPLe, sections 2.2 and 2.3. The 100 iterations of the fine-tuning are counted as 10 epochs, to see them in the log.
-TRAIN = Phase(name="train", labels="weak", num_epochs=200, voxel_term=ContrastiveTerm())
-FINETUNE = Phase(
+PAPER_TRAIN = Phase(name="train", labels="weak", num_epochs=200, voxel_term=ContrastiveTerm())
+PAPER_FINETUNE = Phase(
     name="finetune",
     labels="weak",
     num_epochs=10,
@@ -49,7 +58,30 @@ FINETUNE = Phase(
     lr_decays_every="iteration",
 )
 # nnU-Net's own training, to the last detail: only the labels are not painted ones.
-RETRAIN = Phase(name="retrain", labels="pseudo_masks", num_epochs=1000)
+PAPER_RETRAIN = Phase(name="retrain", labels="pseudo_masks", num_epochs=1000)
+
+# What SimPLeTrainer does differently, and why: docs/results.md, "Choices".
+TRAIN = PAPER_TRAIN
+TRAIN_CRF = replace(TRAIN, voxel_term=CRFTerm())
+TRAIN_PARTIAL_CE = replace(PAPER_TRAIN, voxel_term=None)
+FINETUNE = PAPER_FINETUNE
+RETRAIN = replace(PAPER_RETRAIN, network_weight=0.25)
+
+
+def with_epochs(phases: Sequence[Phase], num_epochs: int) -> tuple[Phase, ...]:
+    """Return the phases with another length: as many epochs as the nnUNetTrainer_Nepochs they are compared with.
+
+    Where there is a retraining it has that length and the train phase keeps its proportion of one to five
+    (200 : 1000); the fine-tuning keeps its own. A single phase has that length.
+    """
+    lengths = {"train": num_epochs // 5 if len(phases) > 1 else num_epochs, "retrain": num_epochs}
+    return tuple(replace(phase, num_epochs=lengths.get(phase.name, phase.num_epochs)) for phase in phases)
+
+
+def with_800_iterations(phases: Sequence[Phase]) -> tuple[Phase, ...]:
+    """Return the phases with a schedule for small networks on a CPU; compare with nnUNetTrainer_800iterations."""
+    short = {"num_epochs": 4, "num_iterations_per_epoch": 200, "num_val_iterations_per_epoch": 5}
+    return tuple(phase if phase.name == "finetune" else replace(phase, **short) for phase in phases)
 
 
 def first_epoch(phases: Sequence[Phase], phase: Phase) -> int:

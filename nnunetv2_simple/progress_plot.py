@@ -22,9 +22,9 @@ def plot_phases(phases: Sequence[Phase], values: dict[str, list], output_folder:
         output_folder: Where to write.
     """
     panels = {
-        "loss": ("train_losses", "val_losses", "partial_cross_entropy"),
-        "voxel terms": ("contrastive", "propagation"),
-        "share of unlabelled\nvoxels propagated": ("propagated_share",),
+        "loss": ("train_losses", "val_losses", "segmentation_loss"),
+        "voxel terms": ("contrastive", "crf", "propagation"),
+        "share of voxels\nthe vote accepts": ("propagated_share", "accepted_positives", "accepted_negatives"),
         "pseudo Dice\n(on weak labels)": ("mean_fg_dice",),
         "learning rate": ("lrs",),
     }

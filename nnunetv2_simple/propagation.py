@@ -3,9 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from nnunetv2_simple.sampling import features_at, sample_voxels
+from nnunetv2_simple.sampling import VoxelIndices, features_at, sample_voxels
 
 VOXELS_PER_CHUNK = 65_536  # bounds the (voxels x references) similarity matrix to 26 MB at 100 references
+MAX_CALIBRATION_VOXELS = 2_000
 
 
 def propagate_labels(
@@ -56,16 +57,76 @@ def propagate_labels(
     if num_references < 1:
         raise ValueError(f"num_references must be at least 1, got {num_references}")
 
-    features = features.detach()
-    references = features_at(features, sample_voxels(target == 1, num_references, generator=generator))
-    propagated = torch.zeros_like(target, dtype=torch.bool)
-    if len(references) == 0:
-        return propagated
-    with torch.autocast(features.device.type, enabled=False):
-        references = F.normalize(references.float(), dim=1)
-        for voxels in (target == ignore_label).nonzero().split(VOXELS_PER_CHUNK):
+    references = draw_references(features, target == 1, num_references, generator=generator)
+    return vote(
+        features,
+        target == ignore_label,
+        references,
+        similarity_threshold=similarity_threshold,
+        vote_fraction=vote_fraction,
+    )
+
+
+def draw_references(
+    features: torch.Tensor, mask: torch.Tensor, num_references: int, *, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Return the normalised, detached features (<= num_references, D) of voxels drawn from a mask (B, *spatial)."""
+    return _unit_features(features, sample_voxels(mask, num_references, generator=generator))
+
+
+def vote(
+    features: torch.Tensor,
+    mask: torch.Tensor,
+    references: torch.Tensor,
+    *,
+    similarity_threshold: float,
+    vote_fraction: float,
+) -> torch.Tensor:
+    """Return which voxels of a mask (B, *spatial) agree with the references; see :func:`propagate_labels`."""
+    accepted = torch.zeros_like(mask)
+    if len(references):
+        for voxels in mask.nonzero().split(VOXELS_PER_CHUNK):
             voxels = voxels.unbind(dim=1)
-            similarity = F.normalize(features_at(features, voxels).float(), dim=1) @ references.T
-            votes = (similarity > similarity_threshold).sum(dim=1)
-            propagated[voxels] = votes > vote_fraction * len(references)
-    return propagated
+            votes = (_unit_features(features, voxels) @ references.T > similarity_threshold).sum(dim=1)
+            accepted[voxels] = votes > vote_fraction * len(references)
+    return accepted
+
+
+def similarity_threshold_for(
+    features: torch.Tensor,
+    mask: torch.Tensor,
+    references: torch.Tensor,
+    *,
+    vote_fraction: float,
+    accepted_share: float,
+    generator: torch.Generator | None = None,
+) -> float:
+    """Return the similarity threshold at which the vote accepts a given share of the voxels of a mask.
+
+    A voxel is accepted at any threshold below its (floor(alpha N) + 1)-th largest cosine to the N references: the
+    threshold is a quantile of these. With voxels known to be of another label this calibrates the vote: the accepted
+    share is that of its false positives.
+
+    Args:
+        features: (B, D, *spatial).
+        mask: (B, *spatial) bool; at most 2000 of its voxels are looked at.
+        references: (N, D), from :func:`draw_references`.
+        vote_fraction: alpha in [0, 1).
+        accepted_share: In [0, 1].
+        generator: Source of randomness.
+
+    Returns:
+        lambda; 1, which accepts nothing, where mask or references are empty.
+    """
+    voxels = sample_voxels(mask, MAX_CALIBRATION_VOXELS, generator=generator)
+    num_needed = int(vote_fraction * len(references)) + 1
+    if len(voxels[0]) == 0 or num_needed > len(references):
+        return 1.0
+    similarity = _unit_features(features, voxels) @ references.T
+    scores = similarity.kthvalue(len(references) - num_needed + 1, dim=1).values
+    return torch.quantile(scores, 1 - accepted_share, interpolation="higher").item()
+
+
+def _unit_features(features: torch.Tensor, voxels: VoxelIndices) -> torch.Tensor:
+    with torch.autocast(features.device.type, enabled=False):
+        return F.normalize(features_at(features.detach(), voxels).float(), dim=1)

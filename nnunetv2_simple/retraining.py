@@ -20,6 +20,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunetv2_simple.walker_evidence import read_walker_probabilities, weigh_evidence
+
 
 def write_pseudo_masks(
     predictor: nnUNetPredictor,
@@ -28,10 +30,15 @@ def write_pseudo_masks(
     weak_label_folder: str,
     output_folder: str,
     log: Callable[[str], None],
+    network_weight: float | None = None,
+    walker_dataset_folder: Path | None = None,
 ) -> None:
     """Predict the cases of a dataset and write dense masks; masks that exist already are kept.
 
     What the weak label calls background, which is all that lies outside the box of the extreme points, is background.
+    Elsewhere the network decides, alone (as in the paper) or, with a ``network_weight``, together with the random
+    walker (:mod:`nnunetv2_simple.walker_evidence`). Without the walker's probabilities what the weak label calls
+    foreground then stays foreground.
 
     Args:
         predictor: With an initialised network.
@@ -39,6 +46,8 @@ def write_pseudo_masks(
         weak_label_folder: Holds the weak label of each case in its original geometry.
         output_folder: Gets ``<case identifier><file ending>``.
         log: Called with one line per case.
+        network_weight: How much the network's opinion counts beside the walker's; None: it alone decides.
+        walker_dataset_folder: Where the walker's probabilities are; None where there are none.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.3.
@@ -46,6 +55,7 @@ def write_pseudo_masks(
     maybe_mkdir_p(output_folder)
     plans_manager = predictor.plans_manager
     reader_writer = plans_manager.image_reader_writer_class()
+    label_manager = plans_manager.get_label_manager(predictor.dataset_json)
     file_ending = predictor.dataset_json["file_ending"]
     for number, case in enumerate(dataset.identifiers, start=1):
         mask_file = join(output_folder, case + file_ending)
@@ -55,15 +65,21 @@ def write_pseudo_masks(
         log(f"pseudo-mask {number}/{len(dataset.identifiers)}: predicting {case}")
         data, _, _, properties = dataset.load_case(case)
         logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(data[:]))).cpu()
-        mask = convert_predicted_logits_to_segmentation_with_correct_shape(
+        mask, probabilities = convert_predicted_logits_to_segmentation_with_correct_shape(
             logits,
             plans_manager,
             predictor.configuration_manager,
-            plans_manager.get_label_manager(predictor.dataset_json),
+            label_manager,
             properties,
+            return_probabilities=True,
         )
-        weak_label, _ = reader_writer.read_seg(join(weak_label_folder, case + file_ending))
-        mask[weak_label[0] == 0] = 0
+        weak_label = reader_writer.read_seg(join(weak_label_folder, case + file_ending))[0][0]
+        if network_weight is not None and walker_dataset_folder is not None:
+            walker = read_walker_probabilities(walker_dataset_folder, case, label_manager.foreground_labels)
+            mask = weigh_evidence(walker, probabilities, network_weight=network_weight)
+        elif network_weight is not None:
+            mask = np.where(weak_label == label_manager.ignore_label, mask, weak_label).astype(np.uint8)
+        mask[weak_label == 0] = 0
         partial = join(output_folder, "partial_" + case + file_ending)
         reader_writer.write_seg(mask, partial, properties)
         os.replace(partial, mask_file)

@@ -1,20 +1,43 @@
-"""What is learned from single voxels of a batch, on top of the partial cross-entropy: one term per phase.
+"""What is learned from single voxels of a batch, on top of the segmentation loss: one term per phase.
 
-A term is called with the features Z (B, D, *spatial), the full-resolution logits (B, C, *spatial), the target
-(B, 1, *spatial), the foreground labels and the ignore label. It returns the loss to add and what to log. With several
-foreground classes each class in turn is the positive one and the terms are averaged; with one class this is the paper.
+A term is called with a :class:`VoxelBatch` and returns the loss to add and what to log. With several foreground classes
+each class in turn is the positive one and the terms are averaged; with one class this is the paper.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 
-from nnunetv2_simple.losses import voxel_contrastive_loss
-from nnunetv2_simple.propagation import propagate_labels
+from nnunetv2_simple.losses import crf_loss, voxel_contrastive_loss
+from nnunetv2_simple.propagation import MAX_CALIBRATION_VOXELS, draw_references, similarity_threshold_for, vote
 from nnunetv2_simple.sampling import features_at, sample_voxels
 
 TermResult = tuple[torch.Tensor, dict[str, float]]
+
+
+class VoxelBatch(NamedTuple):
+    """A batch as a term sees it, at full resolution.
+
+    Attributes:
+        image: (B, channels, *spatial), the network's input.
+        features: (B, D, *spatial), the feature vector Z of every voxel.
+        logits: (B, C, *spatial).
+        target: (B, *spatial), labels.
+        foreground_labels: 1..K.
+        ignore_label: K + 1.
+        spacing_mm: Voxel size, one number per spatial dimension.
+    """
+
+    image: torch.Tensor
+    features: torch.Tensor
+    logits: torch.Tensor
+    target: torch.Tensor
+    foreground_labels: Sequence[int]
+    ignore_label: int
+    spacing_mm: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -31,22 +54,12 @@ class ContrastiveTerm:
     temperature: float = 0.1
     pull_negatives: bool = True
 
-    log_keys = ("contrastive",)
-
-    def __call__(
-        self,
-        features: torch.Tensor,
-        logits: torch.Tensor,
-        target: torch.Tensor,
-        foreground_labels: Sequence[int],
-        ignore_label: int,
-    ) -> TermResult:
-        target = target.squeeze(1)
+    def __call__(self, batch: VoxelBatch) -> TermResult:
         losses = []
-        for label in foreground_labels:
-            is_negative = (target != label) & (target != ignore_label)
-            positives = features_at(features, sample_voxels(target == label, self.num_samples))
-            negatives = features_at(features, sample_voxels(is_negative, self.num_samples))
+        for label in batch.foreground_labels:
+            is_negative = (batch.target != label) & (batch.target != batch.ignore_label)
+            positives = features_at(batch.features, sample_voxels(batch.target == label, self.num_samples))
+            negatives = features_at(batch.features, sample_voxels(is_negative, self.num_samples))
             losses.append(
                 voxel_contrastive_loss(
                     positives, negatives, temperature=self.temperature, pull_negatives=self.pull_negatives
@@ -57,8 +70,25 @@ class ContrastiveTerm:
 
 
 @dataclass(frozen=True)
+class CRFTerm:
+    """weight * L_crf over all voxels of the batch, labelled or not.
+
+    Attributes:
+        weight: The published gated CRF loss sums over a window of 120 voxels with the weight 0.1; L_crf is a mean over
+            the window.
+    """
+
+    weight: float = 10.0
+
+    def __call__(self, batch: VoxelBatch) -> TermResult:
+        probabilities = batch.logits.float().softmax(dim=1)
+        loss = self.weight * crf_loss(probabilities, batch.image, spacing_mm=batch.spacing_mm)
+        return loss, {"crf": loss.item()}
+
+
+@dataclass(frozen=True)
 class PropagationTerm:
-    """-weight * mean of log p over the voxels that similarity-aware propagation makes positive (SimPLe, section 2.3).
+    """-weight * mean of log p over the voxels that similarity-aware propagation labels (SimPLe, section 2.3).
 
     The paper sums over these voxels, the published code takes their mean. The mean is followed: L_pce is a mean as
     well, and a sum would make the weight depend on patch size and batch size.
@@ -66,45 +96,70 @@ class PropagationTerm:
     Attributes:
         weight: w.
         num_references: N.
-        similarity_threshold: lambda.
-        vote_fraction: alpha.
+        similarity_threshold: lambda; "calibrated" chooses it for each batch such that the same vote accepts
+            ``max_false_share`` of the voxels known to be of another label.
+        vote_fraction: alpha. No voxel can agree with more than the share of the references that are right, so it must
+            stay below the precision of the initial pseudo-masks.
+        max_false_share: Of the calibration.
+        propagate_background: Whether unlabelled voxels that agree with the known background become background, too.
     """
 
     weight: float = 0.1
     num_references: int = 100
-    similarity_threshold: float = 0.96
+    similarity_threshold: float | str = 0.96
     vote_fraction: float = 0.96
+    max_false_share: float = 0.01
+    propagate_background: bool = False
 
-    log_keys = ("propagation", "propagated_share")
-
-    def __call__(
-        self,
-        features: torch.Tensor,
-        logits: torch.Tensor,
-        target: torch.Tensor,
-        foreground_labels: Sequence[int],
-        ignore_label: int,
-    ) -> TermResult:
-        target = target.squeeze(1)
-        accepted = torch.stack([self._accepted(features, target, label, ignore_label) for label in foreground_labels])
-        propagated = accepted.sum(dim=0) == 1  # a voxel that two classes accept stays unlabelled
-        log_p = logits.float().log_softmax(dim=1)
+    def __call__(self, batch: VoxelBatch) -> TermResult:
+        labels = [0, *batch.foreground_labels] if self.propagate_background else list(batch.foreground_labels)
+        votes = [self._accepted(batch, label) for label in labels]
+        accepted = torch.stack([accepted for accepted, _ in votes])
+        propagated = accepted.sum(dim=0) == 1  # a voxel that two labels accept stays unlabelled
+        log_p = batch.logits.float().log_softmax(dim=1)
         log_likelihood = sum(
-            log_p[:, label][is_accepted & propagated].sum()
-            for label, is_accepted in zip(foreground_labels, accepted, strict=True)
+            log_p[:, label][is_accepted & propagated].sum() for label, is_accepted in zip(labels, accepted, strict=True)
         )
         loss = -self.weight * log_likelihood / propagated.sum().clamp(min=1)
-        num_unlabelled = (target == ignore_label).sum().clamp(min=1)
-        share = (propagated.sum() / num_unlabelled).item()
-        return loss, {"propagation": loss.item(), "propagated_share": share}
+        num_unlabelled = (batch.target == batch.ignore_label).sum().clamp(min=1)
+        rates = {key: sum(rate[key] for _, rate in votes) / len(votes) for key in votes[0][1]}
+        return loss, {
+            "propagation": loss.item(),
+            "propagated_share": (propagated.sum() / num_unlabelled).item(),
+        } | rates
 
-    def _accepted(self, features: torch.Tensor, target: torch.Tensor, label: int, ignore_label: int) -> torch.Tensor:
-        one_versus_rest = torch.where(target == ignore_label, 2, (target == label).to(target.dtype))
-        return propagate_labels(
-            features,
-            one_versus_rest,
-            ignore_label=2,
-            num_references=self.num_references,
-            similarity_threshold=self.similarity_threshold,
+    def _accepted(self, batch: VoxelBatch, label: int) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return which unlabelled voxels agree with a label, and how the same vote judges voxels of known labels."""
+        known, others = batch.target == label, (batch.target != label) & (batch.target != batch.ignore_label)
+        references = draw_references(batch.features, known, self.num_references)
+        threshold = self.similarity_threshold
+        if threshold == "calibrated":
+            threshold = similarity_threshold_for(
+                batch.features,
+                others,
+                references,
+                vote_fraction=self.vote_fraction,
+                accepted_share=self.max_false_share,
+            )
+        vote_on = partial(
+            vote,
+            batch.features,
+            references=references,
+            similarity_threshold=threshold,
             vote_fraction=self.vote_fraction,
         )
+        rates = {
+            "accepted_positives": _share(vote_on, known),
+            "accepted_negatives": _share(vote_on, others),
+        }
+        return vote_on(batch.target == batch.ignore_label), rates
+
+
+def _share(vote_on: Callable[[torch.Tensor], torch.Tensor], mask: torch.Tensor) -> float:
+    """Return the share of a sample of the voxels of a mask that a vote accepts; NaN for an empty mask."""
+    sample = torch.zeros_like(mask)
+    sample[sample_voxels(mask, MAX_CALIBRATION_VOXELS)] = True
+    return (vote_on(sample).sum() / sample.sum()).item()
+
+
+VoxelTerm = ContrastiveTerm | CRFTerm | PropagationTerm

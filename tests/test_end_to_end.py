@@ -80,9 +80,9 @@ def test_resumed_training_ends_with_every_checkpoint_and_no_leftovers(fold):
 
 def test_resumed_training_does_every_epoch_of_every_phase_once(fold):
     log = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]
-    for key in ("train_losses", "partial_cross_entropy", "propagated_share", "lrs"):
+    for key in ("train_losses", "segmentation_loss", "propagated_share", "lrs"):
         assert len(log[key]) == EPOCHS_PER_PHASE * len(PHASES), key
-    known = np.isfinite([log["partial_cross_entropy"], log["contrastive"], log["propagated_share"]])
+    known = np.isfinite([log["segmentation_loss"], log["contrastive"], log["propagated_share"]])
     expected = np.repeat([[1, 1, 0], [1, 0, 0], [0, 1, 0]], EPOCHS_PER_PHASE, axis=1).astype(bool)
     np.testing.assert_array_equal(known, expected)
     np.testing.assert_allclose(np.array(log["lrs"])[::EPOCHS_PER_PHASE], [1e-2, 1e-4, 1e-2])

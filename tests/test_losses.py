@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nnunetv2_simple.losses import partial_cross_entropy, voxel_contrastive_loss
+from nnunetv2_simple.losses import crf_loss, partial_cross_entropy, voxel_contrastive_loss
 
 IGNORE = 2
 
@@ -266,3 +266,115 @@ def test_contrastive_loss_refuses_a_temperature_that_is_not_positive(temperature
     with pytest.raises(ValueError, match="temperature") as error:
         voxel_contrastive_loss(*random_features(3, 3), temperature=temperature)
     assert str(temperature) in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------------- CRF loss
+
+GRIDS = [((3, 4, 5), (3.0, 1.5, 1.2)), ((5, 6), (1.3, 2.0)), ((1, 4, 3), (6.0, 2.0, 1.0))]
+
+
+def crf_by_pairs(p, image, spacing_mm, *, position_sigma_mm=6.0, intensity_sigma=0.5, window_radius_mm=5.0):
+    """The sum over all ordered pairs of voxels, without any window of offsets."""
+    spacing_mm = torch.tensor(spacing_mm, dtype=torch.float64)
+    voxels = torch.cartesian_prod(*(torch.arange(n) for n in p.shape[2:])).reshape(-1, p.ndim - 2)
+    positions = voxels * spacing_mm
+    distance = (positions[:, None] - positions[None]).norm(dim=2)
+    near = (distance > 0) & (distance <= window_radius_mm)
+    total = 0
+    for probabilities, intensities in zip(p.flatten(2), image.flatten(2), strict=True):
+        difference2 = (intensities[:, :, None] - intensities[:, None, :]).square().sum(dim=0)
+        kernel = torch.exp(-(distance**2) / (2 * position_sigma_mm**2) - difference2 / (2 * intensity_sigma**2))
+        total = total + (kernel * (1 - probabilities.T @ probabilities))[near].sum()
+    reach = [range(-20, 21)] * len(spacing_mm)
+    steps = torch.cartesian_prod(*map(torch.tensor, reach)).reshape(-1, len(spacing_mm)) * spacing_mm
+    window = ((steps.norm(dim=1) > 0) & (steps.norm(dim=1) <= window_radius_mm)).sum()
+    return total / (len(p) * len(voxels) * window)
+
+
+def crf_batch(spatial, num_classes=3, channels=2):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((2, num_classes, *spatial), generator=generator, dtype=torch.float64)
+    return logits.requires_grad_(), torch.randn((2, channels, *spatial), generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("options", [{}, {"position_sigma_mm": 2.0, "intensity_sigma": 1.5, "window_radius_mm": 3.0}])
+@pytest.mark.parametrize(("spatial", "spacing_mm"), GRIDS)
+def test_crf_loss_and_its_gradient_equal_the_sum_over_all_pairs(spatial, spacing_mm, options):
+    logits, image = crf_batch(spatial)
+    loss = crf_loss(logits.softmax(dim=1), image, spacing_mm=spacing_mm, **options)
+    expected = crf_by_pairs(logits.softmax(dim=1), image, spacing_mm, **options)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    gradient, expected_gradient = (torch.autograd.grad(value, logits)[0] for value in (loss, expected))
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-9)
+
+
+def test_crf_loss_by_hand():
+    # Two voxels 2 mm apart, equal intensities, opposite labels: both ordered pairs cost exp(-4 / 72); two of the four
+    # pairs of voxel and offset exist.
+    p = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+    loss = crf_loss(p, torch.zeros(1, 1, 1, 2), spacing_mm=(9.0, 2.0), window_radius_mm=3.0)
+    assert loss.item() == pytest.approx(np.exp(-4 / 72) / 2, rel=1e-6)
+
+
+def test_crf_loss_prefers_labels_that_follow_the_image():
+    image = torch.zeros(1, 1, 6, 6, 6)
+    image[..., 3:] = 3
+    follows = torch.zeros(1, 1, 6, 6, 6)
+    follows[..., 3:] = 1
+    cuts = follows.transpose(-1, -2)
+    good, bad = (
+        crf_loss(torch.cat((1 - mask, mask), dim=1), image, spacing_mm=(2.0, 1.0, 1.0)) for mask in (follows, cuts)
+    )
+    unsure = crf_loss(torch.full((1, 2, 6, 6, 6), 0.5), image, spacing_mm=(2.0, 1.0, 1.0))
+    assert good < 1e-6
+    assert good < bad < unsure
+
+
+def test_crf_loss_is_about_the_same_at_another_voxel_size():
+    def loss(size, spacing_mm):
+        mask = (torch.arange(size) >= size // 2).float().expand(1, 1, size, size)
+        return crf_loss(torch.cat((1 - mask, mask), dim=1), torch.zeros(1, 1, size, size), spacing_mm=spacing_mm)
+
+    assert loss(24, (2.0, 2.0)).item() == pytest.approx(loss(96, (0.5, 0.5)).item(), rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_crf_loss_of_half_precision(dtype):
+    logits, image = crf_batch((3, 4, 5))
+    half = logits.detach().to(dtype).requires_grad_()
+    loss = crf_loss(half.softmax(dim=1), image.to(dtype), spacing_mm=(3.0, 1.5, 1.2))
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(crf_by_pairs(logits.softmax(dim=1), image, (3.0, 1.5, 1.2)).item(), rel=0.05)
+    assert torch.isfinite(half.grad).all()
+
+
+def test_crf_loss_without_neighbour_in_reach_is_zero_with_zero_gradient():
+    logits, image = crf_batch((3, 4, 5))
+    loss = crf_loss(logits.softmax(dim=1), image, spacing_mm=(6.0, 6.0, 6.0))
+    loss.backward()
+    assert loss.item() == 0
+    assert (logits.grad == 0).all()
+
+
+def test_crf_loss_keeps_nothing_of_the_window_for_the_gradient():
+    saved = []
+    logits, image = crf_batch((8, 8, 8), num_classes=2, channels=1)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()), lambda tensor: tensor):
+        crf_loss(logits.float().softmax(dim=1), image, spacing_mm=(1.0, 1.0, 1.0))
+    assert sum(saved) <= 4 * logits.numel()  # 257 offsets
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "image", "options", "message"),
+    [
+        ((2, 2, 4, 4), (2, 1, 4, 5), {}, "probabilities and image"),
+        ((2, 2, 4), (2, 1, 4), {}, "probabilities and image"),
+        ((2, 2, 4, 4), (2, 1, 4, 4), {"spacing_mm": (1.0, 1.0, 1.0)}, "spacing_mm must be 2 positive"),
+        ((2, 2, 4, 4), (2, 1, 4, 4), {"spacing_mm": (1.0, 0.0)}, "spacing_mm must be 2 positive"),
+        ((2, 2, 4, 4), (2, 1, 4, 4), {"intensity_sigma": 0.0}, "must be positive"),
+    ],
+)
+def test_crf_loss_refuses_what_does_not_belong_together(probabilities, image, options, message):
+    with pytest.raises(ValueError, match=message):
+        crf_loss(torch.rand(probabilities), torch.rand(image), **({"spacing_mm": (1.0, 1.0)} | options))

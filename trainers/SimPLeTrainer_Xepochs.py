@@ -1,19 +1,22 @@
-"""Length variants: N epochs of retraining, compare with nnUNetTrainer_Nepochs. The train phase keeps its proportion of
-one to five (200 : 1000 by default), the fine-tuning its 100 iterations."""
-
-from dataclasses import replace
+"""Length variants of SimPLeTrainer: compare with nnUNetTrainer_Nepochs."""
 
 from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import FINETUNE, RETRAIN, TRAIN
+from nnunetv2_simple.phases import FINETUNE, RETRAIN, TRAIN, with_800_iterations, with_epochs
+
+PHASES = (TRAIN, FINETUNE, RETRAIN)
 
 
 class SimPLeTrainer_5epochs(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
-    phases = (replace(TRAIN, num_epochs=1), FINETUNE, replace(RETRAIN, num_epochs=5))
+    phases = with_epochs(PHASES, 5)
 
 
 class SimPLeTrainer_50epochs(PhasedTrainer):  # noqa: N801
-    phases = (replace(TRAIN, num_epochs=10), FINETUNE, replace(RETRAIN, num_epochs=50))
+    phases = with_epochs(PHASES, 50)
 
 
 class SimPLeTrainer_250epochs(PhasedTrainer):  # noqa: N801
-    phases = (replace(TRAIN, num_epochs=50), FINETUNE, replace(RETRAIN, num_epochs=250))
+    phases = with_epochs(PHASES, 250)
+
+
+class SimPLeTrainer_800iterations(PhasedTrainer):  # noqa: N801
+    phases = with_800_iterations(PHASES)

@@ -1,8 +1,8 @@
 from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import TRAIN
+from nnunetv2_simple.phases import PAPER_TRAIN
 
 
 class nnUNetTrainerPartialCE_Contrastive(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
-    """L_pce + L_ctr: the train phase of SimPLeTrainer by itself."""
+    """L_pce + L_ctr: the paper's train phase by itself."""
 
-    phases = (TRAIN,)
+    phases = (PAPER_TRAIN,)

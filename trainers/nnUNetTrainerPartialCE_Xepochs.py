@@ -1,16 +1,22 @@
-from dataclasses import replace
+"""Length variants of nnUNetTrainerPartialCE: compare with nnUNetTrainer_Nepochs."""
 
 from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import TRAIN
+from nnunetv2_simple.phases import TRAIN_PARTIAL_CE, with_800_iterations, with_epochs
+
+PHASES = (TRAIN_PARTIAL_CE,)
 
 
 class nnUNetTrainerPartialCE_5epochs(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
-    phases = (replace(TRAIN, voxel_term=None, num_epochs=5),)
+    phases = with_epochs(PHASES, 5)
 
 
 class nnUNetTrainerPartialCE_50epochs(PhasedTrainer):  # noqa: N801
-    phases = (replace(TRAIN, voxel_term=None, num_epochs=50),)
+    phases = with_epochs(PHASES, 50)
 
 
 class nnUNetTrainerPartialCE_250epochs(PhasedTrainer):  # noqa: N801
-    phases = (replace(TRAIN, voxel_term=None, num_epochs=250),)
+    phases = with_epochs(PHASES, 250)
+
+
+class nnUNetTrainerPartialCE_800iterations(PhasedTrainer):  # noqa: N801
+    phases = with_800_iterations(PHASES)

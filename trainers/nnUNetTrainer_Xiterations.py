@@ -1,4 +1,4 @@
-"""nnU-Net's own training with the schedule of SimPLeTrainer_800iterations' retraining."""
+"""nnU-Net's own training with the schedule of the retraining of SimPLeTrainer_800iterations."""
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer

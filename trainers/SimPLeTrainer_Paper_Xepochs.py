@@ -1,0 +1,22 @@
+"""Length variants of SimPLeTrainer_Paper: compare with nnUNetTrainer_Nepochs."""
+
+from nnunetv2_simple.phased_trainer import PhasedTrainer
+from nnunetv2_simple.phases import PAPER_FINETUNE, PAPER_RETRAIN, PAPER_TRAIN, with_800_iterations, with_epochs
+
+PHASES = (PAPER_TRAIN, PAPER_FINETUNE, PAPER_RETRAIN)
+
+
+class SimPLeTrainer_Paper_5epochs(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
+    phases = with_epochs(PHASES, 5)
+
+
+class SimPLeTrainer_Paper_50epochs(PhasedTrainer):  # noqa: N801
+    phases = with_epochs(PHASES, 50)
+
+
+class SimPLeTrainer_Paper_250epochs(PhasedTrainer):  # noqa: N801
+    phases = with_epochs(PHASES, 250)
+
+
+class SimPLeTrainer_Paper_800iterations(PhasedTrainer):  # noqa: N801
+    phases = with_800_iterations(PHASES)
