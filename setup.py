@@ -39,6 +39,7 @@ if __name__ == "__main__":
             "nibabel",
             "numpy>=1.24",
             "pillow",
+            "plotly>=6",
             "scikit-image>=0.19.3",
             "scipy>=1.11",
             "SimpleITK>=2.2.1",
@@ -51,6 +52,7 @@ if __name__ == "__main__":
         },
         entry_points={
             "console_scripts": [
+                "nnUNetv2_simple_compare = nnunetv2_simple.comparison:main",
                 "nnUNetv2_simple_convert = nnunetv2_simple.dataset_conversion.convert:main",
                 "nnUNetv2_simple_demo = nnunetv2_simple.demo:main",
                 "nnUNetv2_simple_trainers = nnunetv2_simple.trainer_folder:main",

@@ -1,7 +1,6 @@
 """nnUNetv2_simple_demo: the whole job on phantoms, with nnU-Net's own commands, small enough for a laptop's CPU."""
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 
-from nnunetv2_simple.figures import draw_stages
 from nnunetv2_simple.phantom import generate_phantom
 from nnunetv2_simple.small_plans import SMALL_PLANS
 from nnunetv2_simple.trainer_folder import trainer_folder
@@ -22,15 +20,7 @@ WEAK_ID, DENSE_ID, NAME = 501, 502, "BreastPhantom"
 WEAK_DATASET = f"Dataset{WEAK_ID}_{NAME}"
 PHANTOM_SHAPE, PHANTOM_SPACING_MM = (24, 48, 48), (3.0, 2.1, 2.1)
 FEATURES_PER_STAGE, PATCH_SIZE = (8, 16, 32), (16, 32, 32)
-WEAK_TRAINER, DENSE_TRAINER = "SimPLeTrainer_800iterations", "nnUNetTrainer_800iterations"
-
-# what is compared: method, dataset, trainer, checkpoint
-METHODS = (
-    ("L_pce + L_ctr (train)", WEAK_ID, WEAK_TRAINER, "checkpoint_train.pth"),
-    ("  + SimPLe (fine-tune)", WEAK_ID, WEAK_TRAINER, "checkpoint_finetune.pth"),
-    ("  + retrain = SimPLeTrainer", WEAK_ID, WEAK_TRAINER, "checkpoint_final.pth"),
-    ("full supervision", DENSE_ID, DENSE_TRAINER, "checkpoint_final.pth"),
-)
+LENGTH, METHODS = "800iterations", ("pce_ctr", "pce_ctr_finetune", "simple", "walker", "full")
 
 
 class Demo:
@@ -63,24 +53,18 @@ class Demo:
         self.start = time.monotonic()
 
     def run(self) -> None:
-        self.say("1/6 phantoms")
+        self.say("1/4 phantoms")
         self.write_phantoms()
-        self.say("2/6 six clicks per tumour -> pseudo-masks -> nnU-Net dataset")
+        self.say("2/4 six clicks per tumour -> pseudo-masks -> nnU-Net dataset")
         self.convert()
-        self.say("3/6 plan and preprocess")
+        self.say("3/4 plan and preprocess")
         self.plan_and_preprocess()
-        self.say("4/6 train: SimPLe from six clicks, then full supervision from dense masks")
-        for dataset, trainer in ((WEAK_ID, WEAK_TRAINER), (DENSE_ID, DENSE_TRAINER)):
-            self.command(
-                "nnUNetv2_train", dataset, "3d_fullres", 0, "-tr", trainer, "-p", SMALL_PLANS, "-device", "cpu"
-            )
-        self.say("5/6 predict unseen cases")
-        scores = {}
-        for method, dataset, trainer, checkpoint in METHODS:
-            scores[method] = self.predict_and_score(dataset, trainer, checkpoint)
-        self.say("6/6 picture")
-        picture = self.draw_picture()
-        self.report(scores, picture)
+        self.say("4/4 train SimPLe from six clicks, its strongest rival and full supervision; predict unseen cases")
+        self.compare()
+        self.say("done")
+        print(f"report:       {self.folder / 'comparison' / 'report.html'}")
+        print(f"pseudo-masks: {self.raw / WEAK_DATASET / 'quality_control' / 'index.html'}")
+        print(f"everything:   {self.folder}")
 
     def say(self, text: str) -> None:
         elapsed = time.monotonic() - self.start
@@ -90,11 +74,10 @@ class Demo:
         """Run a command line, its output in full in a log, its progress on the screen."""
         words = [str(word) for word in words]
         print("$ " + " ".join(words), flush=True)
-        executable = Path(sys.executable).parent / words[0]
         with (
             open(self.folder / "commands.log", "a") as log,
             subprocess.Popen(
-                [str(executable) if executable.exists() else words[0], *words[1:]],
+                [executable(words[0]), *words[1:]],
                 env=self.environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -145,70 +128,24 @@ class Demo:
             *("-features", *FEATURES_PER_STAGE, "-patch", *PATCH_SIZE),
         )
 
-    def predict_and_score(self, dataset: int, trainer: str, checkpoint: str) -> np.ndarray:
-        """Return Dice and Jaccard, one row per unseen case."""
-        predictions = self.folder / "predictions" / f"{trainer}_{Path(checkpoint).stem}"
-        self.command(
-            *("nnUNetv2_predict", "-d", dataset, "-i", self.raw / WEAK_DATASET / "imagesTs", "-o", predictions),
-            *("-c", "3d_fullres", "-f", 0, "-tr", trainer, "-p", SMALL_PLANS, "-chk", checkpoint),
-            *("--disable_tta", "-device", "cpu", "-npp", 0, "-nps", 0),
-        )
-        self.command(
-            *("nnUNetv2_evaluate_simple", self.raw / WEAK_DATASET / "referencesTs", predictions, "-l", 1, "-np", 1)
-        )
-        cases = json.loads((predictions / "summary.json").read_text())["metric_per_case"]
-        return np.array([[case["metrics"]["1"][key] for key in ("Dice", "IoU")] for case in cases])
-
-    def fold_folder(self) -> Path:
-        return self.results / WEAK_DATASET / f"{WEAK_TRAINER}__{SMALL_PLANS}__3d_fullres" / "fold_0"
-
-    def draw_picture(self) -> Path:
-        """Draw the stages of three training cases: initial pseudo-mask, trained, fine-tuned, reference."""
-        splits = json.loads((self.preprocessed / WEAK_DATASET / "splits_final.json").read_text())
-        cases = splits[0]["train"][:3]
-        images = self.folder / "picture_images"
-        images.mkdir()
-        for case in cases:
-            for channel in (0, 1):
-                name = f"{case}_{channel:04d}.nii.gz"
-                shutil.copy(self.raw / WEAK_DATASET / "imagesTr" / name, images / name)
-        trained = self.folder / "predictions" / "training_cases_checkpoint_train"
-        self.command(
-            *("nnUNetv2_predict", "-d", WEAK_ID, "-i", images, "-o", trained, "-c", "3d_fullres", "-f", 0),
-            *("-tr", WEAK_TRAINER, "-p", SMALL_PLANS, "-chk", "checkpoint_train.pth"),
-            *("--disable_tta", "-device", "cpu", "-npp", 0, "-nps", 0),
-        )
-        picture = self.folder / "stages.png"
-        draw_stages(
-            cases,
-            image_folder=images,
-            channel=1,
-            stages={
-                "initial pseudo-mask": self.raw / WEAK_DATASET / "labelsTr",
-                "trained": trained,
-                "fine-tuned (pseudo-mask)": self.fold_folder() / "pseudo_masks",
-                "reference": self.raw / WEAK_DATASET / "referencesTr",
-            },
-            output_file=picture,
-        )
-        return picture
-
-    def report(self, scores: dict[str, np.ndarray], picture: Path) -> None:
-        lines = [
-            f"Dice and Jaccard in % on {self.num_test} unseen phantoms (mean ± std), measured in this run:",
-            "",
-            "| method | Dice | Jaccard |",
-            "|---|---|---|",
+    def compare(self) -> None:
+        """Train, predict and score; the command shows its own progress."""
+        words = [
+            *("nnUNetv2_simple_compare", "-weak", WEAK_ID, "-dense", DENSE_ID, "-f", 0, "-methods", *METHODS),
+            *("-i", self.raw / WEAK_DATASET / "imagesTs", "-ref", self.raw / WEAK_DATASET / "referencesTs"),
+            *("-o", self.folder / "comparison", "-p", SMALL_PLANS, "-length", LENGTH, "-device", "cpu"),
+            "--disable_tta",
         ]
-        for method, values in scores.items():
-            (dice, jaccard), (dice_std, jaccard_std) = 100 * values.mean(axis=0), 100 * values.std(axis=0)
-            lines.append(f"| {method} | {dice:.1f} ± {dice_std:.1f} | {jaccard:.1f} ± {jaccard_std:.1f} |")
-        (self.folder / "results.md").write_text("\n".join(lines) + "\n")
-        self.say("done\n\n" + "\n".join(lines))
-        print(f"\npicture:      {picture}")
-        print(f"pseudo-masks: {self.raw / WEAK_DATASET / 'quality_control' / 'index.html'}")
-        print(f"training log: {self.fold_folder() / 'simple_progress.png'}")
-        print(f"everything:   {self.folder}")
+        print("$ " + " ".join(map(str, words)), flush=True)
+        status = subprocess.run([executable(words[0]), *map(str, words[1:])], env=self.environment).returncode
+        if status:
+            sys.exit(f"{words[0]} failed with exit status {status}")
+
+
+def executable(name: str) -> str:
+    """Return the console script of this Python environment, or else the one the shell would find."""
+    own = Path(sys.executable).parent / name
+    return str(own) if own.exists() else name
 
 
 def progress_of(line: str) -> str | None:

@@ -7,7 +7,7 @@ each class in turn is the positive one and the terms are averaged; with one clas
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -101,7 +101,7 @@ class PropagationTerm:
         vote_fraction: alpha. No voxel can agree with more than the share of the references that are right, so it must
             stay below the precision of the initial pseudo-masks.
         max_false_share: Of the calibration.
-        propagate_background: Whether unlabelled voxels that agree with the known background become background, too.
+        propagated: Which labels spread: "foreground" as in the paper, "background" or "all".
     """
 
     weight: float = 0.1
@@ -109,10 +109,11 @@ class PropagationTerm:
     similarity_threshold: float | str = 0.96
     vote_fraction: float = 0.96
     max_false_share: float = 0.01
-    propagate_background: bool = False
+    propagated: Literal["foreground", "background", "all"] = "foreground"
 
     def __call__(self, batch: VoxelBatch) -> TermResult:
-        labels = [0, *batch.foreground_labels] if self.propagate_background else list(batch.foreground_labels)
+        foreground = list(batch.foreground_labels)
+        labels = {"foreground": foreground, "background": [0], "all": [0, *foreground]}[self.propagated]
         votes = [self._accepted(batch, label) for label in labels]
         accepted = torch.stack([accepted for accepted, _ in votes])
         propagated = accepted.sum(dim=0) == 1  # a voxel that two labels accept stays unlabelled

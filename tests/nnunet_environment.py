@@ -72,6 +72,7 @@ class NNUNetEnvironment:
         self.run(
             *("nnUNetv2_predict", "-d", 501, "-i", images, "-o", output, "-c", "3d_fullres", "-f", 0),
             *("-tr", trainer, "-p", PLANS, "-chk", checkpoint, "-device", "cpu", "-npp", 1, "-nps", 1),
+            "--save_probabilities",
         )
         return output
 

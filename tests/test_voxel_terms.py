@@ -9,7 +9,7 @@ from nnunetv2_simple.voxel_terms import ContrastiveTerm, CRFTerm, PropagationTer
 IGNORE = 2
 SHAPE = (2, 1, 4, 5, 6)
 LOOSE = {"similarity_threshold": 0.2, "vote_fraction": 0.3, "num_references": 1000}
-CALIBRATED = PropagationTerm(similarity_threshold="calibrated", vote_fraction=0.5, propagate_background=True)
+CALIBRATED = PropagationTerm(similarity_threshold="calibrated", vote_fraction=0.5, propagated="all")
 
 
 def batch(*, num_classes=2, dtype=torch.float32, seed=0):
@@ -256,7 +256,7 @@ def test_calibrated_threshold_accepts_the_share_of_known_negatives_asked_for():
 
 def test_propagation_of_background_is_that_of_one_more_class():
     features, logits, target = sparse_batch()
-    both, _ = apply(PropagationTerm(**LOOSE, propagate_background=True), features, logits, target, [1], IGNORE)
+    both, _ = apply(PropagationTerm(**LOOSE, propagated="all"), features, logits, target, [1], IGNORE)
     # the background as class 2 of three: no other class is left
     swapped = torch.where(target == 0, 2, torch.where(target == IGNORE, 3, target))
     three = torch.cat((torch.full_like(logits[:, :1], -1e9), logits[:, 1:], logits[:, :1]), dim=1)
@@ -276,3 +276,13 @@ def test_crf_term_is_the_weighted_loss_of_the_softmax(weight):
     loss.backward()
     assert features.grad is None
     assert logits.grad.abs().sum() > 0
+
+
+def test_only_the_background_spreads_where_that_is_asked_for():
+    features, logits, target = sparse_batch()
+    apply(PropagationTerm(**LOOSE, propagated="background"), features, logits, target, [1], IGNORE)[0].backward()
+    spread = logits.grad.abs().sum(dim=1) > 0
+    assert spread.any()
+    assert (logits.grad[:, 0][spread] < 0).all()  # towards the background
+    expected = propagate_labels(features, (target == 0) + 2 * (target == IGNORE), **LOOSE)
+    torch.testing.assert_close(spread, expected)
