@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from nnunetv2_simple.graph_multigrid import solve_grounded_laplacian
+from nnunetv2_simple.graph_multigrid import solve_bipartite_laplacian
 
 SMALLEST_WEIGHT = 1e-10
-PROBABILITY_TOLERANCE = 1e-5
+PROBABILITY_TOLERANCE = 5e-5
 
 
 def gradient_weights(
@@ -53,14 +53,20 @@ class RandomWalker:
 
     def __init__(self, edge_weights: Sequence[np.ndarray]):
         self._shape = tuple(along.shape[axis] + 1 for axis, along in enumerate(edge_weights))
-        voxels = np.arange(np.prod(self._shape), dtype=np.int32).reshape(self._shape)
+        is_odd = (sum(np.indices(self._shape, sparse=True)) % 2 == 1).ravel()
+        self._even, self._odd = np.flatnonzero(~is_odd), np.flatnonzero(is_odd)
+        number = np.empty(is_odd.size, dtype=np.int32)  # of each voxel among those of its colour
+        number[self._even], number[self._odd] = np.arange(len(self._even)), np.arange(len(self._odd))
+        voxels = np.arange(is_odd.size, dtype=np.int32).reshape(self._shape)
         first = np.concatenate([voxels[_all_but_last(axis)].ravel() for axis in range(3)])
         second = np.concatenate([voxels[_all_but_first(axis)].ravel() for axis in range(3)])
-        weights = np.concatenate([along.ravel() for along in edge_weights])
-        rows, columns = np.concatenate((first, second)), np.concatenate((second, first))
-        self._weights = sparse.coo_array(
-            (np.concatenate((weights, weights)), (rows, columns)), shape=(voxels.size, voxels.size)
+        odd_first = is_odd[first]
+        even, odd = np.where(odd_first, second, first), np.where(odd_first, first, second)
+        self._between = sparse.coo_array(
+            (np.concatenate([along.ravel() for along in edge_weights]), (number[even], number[odd])),
+            shape=(len(self._even), len(self._odd)),
         ).tocsr()
+        self._transposed = self._between.T.tocsr()
 
     def walk(
         self,
@@ -86,16 +92,19 @@ class RandomWalker:
         Raises:
             RuntimeError: If the solver does not converge.
         """
+        seeded = (foreground | background).ravel()
         probability = foreground.astype(float).ravel()
-        unseeded = np.flatnonzero(~(foreground | background).ravel())
-        if len(unseeded):
-            rows = self._weights[unseeded]
-            pull = 0.0 if prior is None else prior_weight * prior.ravel()[unseeded]
-            probability[unseeded] = solve_grounded_laplacian(
-                rows[:, unseeded],
-                ground=rows @ (foreground | background).ravel().astype(float) + prior_weight,
-                right_hand_side=rows @ probability + pull,
-                start=None if initial is None else initial.ravel()[unseeded],
+        pull = np.zeros(seeded.size) if prior is None else prior_weight * prior.ravel()
+        even, odd = self._even, self._odd
+        free_even, free_odd = np.flatnonzero(~seeded[even]), np.flatnonzero(~seeded[odd])
+        if len(free_even) or len(free_odd):
+            rows, columns = self._between[free_even], self._transposed[free_odd]
+            even_free, odd_free = even[free_even], odd[free_odd]
+            probability[even_free], probability[odd_free] = solve_bipartite_laplacian(
+                rows[:, free_odd],
+                (rows @ seeded[odd].astype(float) + prior_weight, columns @ seeded[even].astype(float) + prior_weight),
+                (rows @ probability[odd] + pull[even_free], columns @ probability[even] + pull[odd_free]),
+                start=None if initial is None else initial.ravel()[even_free],
                 tolerance=PROBABILITY_TOLERANCE,
             )
         return probability.clip(0, 1).reshape(self._shape)

@@ -2,105 +2,141 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from nnunetv2_simple.graph_multigrid import _aggregate, _build_levels, _v_cycle, solve_grounded_laplacian
+from nnunetv2_simple.graph_multigrid import (
+    _aggregate,
+    _build_levels,
+    _EvenSystem,
+    _row_of_entries,
+    solve_bipartite_laplacian,
+)
+
+
+def random_bipartite_graph(generator, *, even, odd, edges, decades):
+    """The (even, odd) weights of a connected random graph; they spread over so many decades."""
+    along = np.arange(max(even, odd))  # a chain even 0, odd 0, even 1, ...; the longer half's rest hangs on its end
+    first = np.concatenate((along, along + 1, generator.integers(even, size=edges))).clip(max=even - 1)
+    second = np.concatenate((along, along, generator.integers(odd, size=edges))).clip(max=odd - 1)
+    weights = 10.0 ** -generator.uniform(0, decades, len(first))
+    return sparse.coo_array((weights, (first, second)), shape=(even, odd)).tocsr()
+
+
+def both_halves(between):
+    return sparse.block_array([[None, between], [between.T, None]]).tocsr()
 
 
 def random_graph(generator, *, nodes, edges, decades):
-    """A connected random graph whose weights spread over so many decades."""
-    chain = np.arange(nodes - 1)
-    first = np.concatenate((chain, generator.integers(nodes, size=edges)))
-    second = np.concatenate((chain + 1, generator.integers(nodes, size=edges)))
-    weights = 10.0 ** -generator.uniform(0, decades, len(first))
-    keep = first != second
-    half = sparse.coo_array((weights[keep], (first[keep], second[keep])), shape=(nodes, nodes)).tocsr()
-    return (half + half.T).tocsr()
+    return both_halves(
+        random_bipartite_graph(generator, even=nodes // 2, odd=nodes - nodes // 2, edges=edges, decades=decades)
+    )
 
 
-def dense_laplacian(weights, ground):
-    full = weights.toarray()
-    return np.diag(ground + full.sum(axis=1)) - full
+def dense_laplacian(between, grounds):
+    weights = both_halves(between).toarray()
+    return np.diag(np.concatenate(grounds) + weights.sum(axis=1)) - weights
 
 
 @pytest.mark.parametrize("decades", [0, 3, 10])
-@pytest.mark.parametrize("nodes", [1, 2, 7, 600, 1500])
-def test_agrees_with_a_dense_solver(nodes, decades):
-    generator = np.random.default_rng(nodes)
-    weights = random_graph(generator, nodes=nodes, edges=2 * nodes, decades=decades)
-    ground = np.zeros(nodes)
-    ground[generator.integers(nodes)] = 0.1
-    expected = generator.uniform(0, 1, nodes)
-    right_hand_side = dense_laplacian(weights, ground) @ expected
-    solution = solve_grounded_laplacian(weights, ground, right_hand_side, tolerance=1e-9)
-    np.testing.assert_allclose(solution, np.linalg.solve(dense_laplacian(weights, ground), right_hand_side), atol=2e-5)
+@pytest.mark.parametrize(("even", "odd"), [(1, 1), (1, 6), (4, 3), (600, 1), (700, 800), (900, 300)])
+def test_agrees_with_a_dense_solver(even, odd, decades):
+    generator = np.random.default_rng(even)
+    between = random_bipartite_graph(generator, even=even, odd=odd, edges=even + odd, decades=decades)
+    grounds = np.zeros(even), np.zeros(odd)
+    grounds[0][generator.integers(even)] = 0.1
+    laplacian = dense_laplacian(between, grounds)
+    right_hand_side = laplacian @ generator.uniform(0, 1, even + odd)
+    solution = solve_bipartite_laplacian(between, grounds, np.split(right_hand_side, [even]), tolerance=1e-9)
+    np.testing.assert_allclose(np.concatenate(solution), np.linalg.solve(laplacian, right_hand_side), atol=2e-5)
 
 
 def test_two_nodes_by_hand():
-    # node 0 is grounded by 1, joined to node 1 by 2: (1 + 2) x0 - 2 x1 = 1 and 2 x1 - 2 x0 = 0
-    weights = sparse.csr_array(np.array([[0.0, 2.0], [2.0, 0.0]]))
-    solution = solve_grounded_laplacian(weights, np.array([1.0, 0.0]), np.array([1.0, 0.0]), tolerance=1e-12)
-    np.testing.assert_allclose(solution, [1.0, 1.0], atol=1e-10)
+    # the even node is grounded by 1, joined to the odd one by 2: (1 + 2) x0 - 2 x1 = 1 and 2 x1 - 2 x0 = 0
+    solution = solve_bipartite_laplacian(
+        sparse.csr_array([[2.0]]), (np.ones(1), np.zeros(1)), (np.ones(1), np.zeros(1)), tolerance=1e-12
+    )
+    np.testing.assert_allclose(solution, 1.0, atol=1e-10)
+
+
+def test_half_without_nodes():
+    # 2 x = 1 for the lonely node
+    even, odd = solve_bipartite_laplacian(
+        sparse.csr_array((0, 1)), (np.zeros(0), 2 * np.ones(1)), (np.zeros(0), np.ones(1)), tolerance=1e-12
+    )
+    assert (even.tolist(), odd.tolist()) == ([], [0.5])
+    even, odd = solve_bipartite_laplacian(
+        sparse.csr_array((1, 0)), (2 * np.ones(1), np.zeros(0)), (np.ones(1), np.zeros(0)), tolerance=1e-12
+    )
+    assert (even.tolist(), odd.tolist()) == ([0.5], [])
 
 
 def test_cluster_that_hangs_on_a_faint_edge_gets_its_value():
-    # a strong triangle tied by 1e-10 to a node held at 1: the residual of a wrong triangle would be 1e-10 only
-    full = np.zeros((4, 4))
-    for i, j, weight in ((0, 1, 1e-10), (1, 2, 1.0), (2, 3, 1.0), (1, 3, 1.0)):
-        full[i, j] = full[j, i] = weight
-    ground = np.array([5.0, 0.0, 0.0, 0.0])
-    solution = solve_grounded_laplacian(sparse.csr_array(full), ground, 5.0 * np.eye(4)[0], tolerance=1e-5)
-    np.testing.assert_allclose(solution, 1.0, atol=1e-5)
+    # a strong square tied by 1e-10 to a node held at 1: the residual of a wrong square would be 1e-10 only
+    between = sparse.csr_array([[1.0, 1.0, 0.0], [1.0, 1.0, 1e-10]])
+    grounds = np.zeros(2), np.array([0.0, 0.0, 5.0])
+    even, odd = solve_bipartite_laplacian(between, grounds, grounds, tolerance=1e-5)
+    np.testing.assert_allclose([*even, *odd], 1.0, atol=1e-5)
 
 
 def test_start_at_the_solution_is_returned_as_it_is():
     generator = np.random.default_rng(3)
-    weights = random_graph(generator, nodes=800, edges=1600, decades=2)
-    ground = np.full(800, 0.1)
-    expected = generator.uniform(0, 1, 800)
-    solution = solve_grounded_laplacian(
-        weights, ground, dense_laplacian(weights, ground) @ expected, start=expected, tolerance=1e-6
-    )
-    np.testing.assert_array_equal(solution, expected)
+    between = random_bipartite_graph(generator, even=400, odd=500, edges=1600, decades=2)
+    grounds = np.full(400, 0.1), np.full(500, 0.2)
+    expected = generator.uniform(0, 1, 900)
+    sides = np.split(dense_laplacian(between, grounds) @ expected, [400])
+    even, odd = solve_bipartite_laplacian(between, grounds, sides, start=expected[:400], tolerance=1e-6)
+    np.testing.assert_array_equal(even, expected[:400])
+    np.testing.assert_allclose(odd, expected[400:], atol=1e-12)
 
 
 def test_start_is_left_alone():
-    weights = random_graph(np.random.default_rng(4), nodes=50, edges=50, decades=1)
-    start = np.zeros(50)
-    solve_grounded_laplacian(weights, np.ones(50), np.ones(50), start=start, tolerance=1e-6)
+    between = random_bipartite_graph(np.random.default_rng(4), even=20, odd=30, edges=50, decades=1)
+    start, ones = np.zeros(20), (np.ones(20), np.ones(30))
+    solve_bipartite_laplacian(between, ones, ones, start=start, tolerance=1e-6)
     assert (start == 0).all()
 
 
-def test_v_cycle_is_symmetric_as_conjugate_gradients_demand():
+def test_preconditioner_is_symmetric_and_positive_as_conjugate_gradients_demand():
     generator = np.random.default_rng(5)
-    weights = random_graph(generator, nodes=1200, edges=3000, decades=6)
-    levels = _build_levels(weights, generator.uniform(0, 1, 1200))
-    assert len(levels) > 1
-    a, b = generator.standard_normal((2, 1200))
-    assert a @ _v_cycle(levels, b) == pytest.approx(b @ _v_cycle(levels, a), rel=1e-8)
+    between = random_bipartite_graph(generator, even=1400, odd=1300, edges=5000, decades=6)
+    system = _EvenSystem(between, tuple(generator.uniform(0, 0.1, n) for n in between.shape))
+    assert len(system.levels) > 1
+    a, b = generator.standard_normal((2, 1400))
+    assert a @ system.precondition(b) == pytest.approx(b @ system.precondition(a), rel=1e-4)
+    assert a @ system.precondition(a) > 0
 
 
 def test_aggregates_number_every_node_and_join_the_heaviest_edge():
     generator = np.random.default_rng(6)
     weights = random_graph(generator, nodes=300, edges=600, decades=4)
-    aggregates = _aggregate(weights, weights.sum(axis=1))
+    rows = _row_of_entries(weights)
+    aggregates = _aggregate(weights, rows, weights.sum(axis=1), held=np.zeros(300, dtype=bool))
     assert set(aggregates) == set(range(aggregates.max() + 1))
     heaviest = weights.tocoo()
     edge = np.argmax(heaviest.data)
     assert aggregates[heaviest.row[edge]] == aggregates[heaviest.col[edge]]
 
 
+def test_nodes_held_by_the_ground_belong_to_no_aggregate():
+    weights = sparse.csr_array(np.array([[0, 1, 1e-3], [1, 0, 0], [1e-3, 0, 0]]))
+    degrees = weights.sum(axis=1) + np.array([0, 0, 1])
+    aggregates = _aggregate(weights, _row_of_entries(weights), degrees, held=np.array([False, False, True]))
+    assert aggregates.tolist() == [0, 0, -1]
+
+
 def test_iterations_do_not_grow_with_the_spread_of_the_weights(monkeypatch):
+    precondition = _EvenSystem.precondition
+
     def iterations(decades):
         generator = np.random.default_rng(7)
-        weights = random_graph(generator, nodes=4000, edges=8000, decades=decades)
-        ground = np.zeros(4000)
-        ground[:40] = 1.0
+        between = random_bipartite_graph(generator, even=2000, odd=2000, edges=8000, decades=decades)
+        grounds = np.zeros(2000), np.zeros(2000)
+        grounds[0][:40] = 1.0
         count = []
         monkeypatch.setattr(
-            "nnunetv2_simple.graph_multigrid._v_cycle",
-            lambda levels, residual: count.append(len(residual)) or _v_cycle(levels, residual),
+            _EvenSystem, "precondition", lambda self, residual: count.append(1) or precondition(self, residual)
         )
-        solve_grounded_laplacian(weights, ground, generator.uniform(0, 1, 4000) * ground, tolerance=1e-8)
-        return count.count(4000)
+        sides = generator.uniform(0, 1, 2000) * grounds[0], grounds[1]
+        solve_bipartite_laplacian(between, grounds, sides, tolerance=1e-8)
+        return len(count)
 
     assert iterations(10) < 3 * iterations(1)
 

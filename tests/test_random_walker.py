@@ -7,7 +7,7 @@ from skimage.segmentation import random_walker
 from nnunetv2_simple.random_walker import RandomWalker, gradient_weights
 
 BETA = 130.0
-TOLERANCE = 2e-5
+TOLERANCE = 1e-4
 
 
 def walker_on(image, *, spacing_mm, beta, intensity_std=None):
