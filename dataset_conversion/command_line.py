@@ -12,7 +12,13 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from tqdm import tqdm
 
 from nnunetv2_simple.cases import DEFAULT_CLASS, DEFAULT_RECIPE, Case, Conversion, WalkerImage
-from nnunetv2_simple.conversion import cases_of_part, check_dataset, convert_dataset, examine_cases
+from nnunetv2_simple.conversion import (
+    cases_of_part,
+    check_dataset,
+    convert_dataset,
+    dropped_cases,
+    examine_cases,
+)
 from nnunetv2_simple.pseudo_mask import RECIPES
 
 
@@ -71,7 +77,12 @@ def add_common_options(
     add_option(parser, "num_parts", "Number of separate calls that share the cases", type=int, default=1)
     add_option(parser, "part_id", "Which of these calls this one is, counted from 0", type=int, default=0)
     add_option(parser, "dask", "Address of a Dask scheduler to convert the cases on, such as tcp://host:8786")
-    add_option(parser, "overwrite", "Convert finished cases again", action="store_true")
+    add_option(
+        parser,
+        "overwrite",
+        "Convert finished cases again and, unless by parts, remove cases that are no longer among the input",
+        action="store_true",
+    )
     parser.add_argument(
         *("--dry-run", "--dry_run", "-dry_run"),
         action="store_true",
@@ -138,7 +149,7 @@ def _conversion(
     folders = [raw / f"Dataset{args.d:03d}_{args.n}"]
     if args.dense is not None:
         folders.append(raw / f"Dataset{args.dense:03d}_{args.n}_dense")
-    _check_dataset_ids(raw, folders)
+    check_dataset_ids(raw, folders)
     return Conversion(
         folders[0],
         channel_names,
@@ -153,8 +164,8 @@ def _conversion(
     )
 
 
-def _check_dataset_ids(raw: Path, folders: Sequence[Path]) -> None:
-    """nnU-Net finds datasets by their id alone."""
+def check_dataset_ids(raw: Path, folders: Sequence[Path]) -> None:
+    """Refuse to write a dataset whose id another one has: nnU-Net finds datasets by their id alone."""
     for folder in folders:
         prefix = folder.name.split("_")[0]
         same_id = {other.name for other in [*raw.glob(f"{prefix}_*"), *folders] if other.name.startswith(prefix + "_")}
@@ -170,7 +181,10 @@ def _with_test_cases(cases: Sequence[Case], args: argparse.Namespace) -> list[Ca
 
 
 def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, **options) -> int:
-    failures = convert_dataset(cases, conversion, overwrite=overwrite, progress=_progress_bar("converting"), **options)
+    dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"])
+    failures = convert_dataset(cases, conversion, overwrite=overwrite, progress=progress_bar("converting"), **options)
+    if dropped:
+        print(f"removed, because no longer among the input: {', '.join(dropped)}")
     for identifier, reason in sorted(failures.items()):
         print(f"FAILED {identifier}: {reason}", file=sys.stderr)
     part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
@@ -183,14 +197,16 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
 def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, **options) -> int:
     refusal = None
     try:
-        check_dataset(cases, conversion, overwrite=overwrite)
+        check_dataset(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"])
     except (ValueError, FileExistsError) as error:
         refusal = error
-    problems, warnings = examine_cases(cases, conversion, progress=_progress_bar("checking"), **options)
+    problems, warnings = examine_cases(cases, conversion, progress=progress_bar("checking"), **options)
     for kind, found in (("WARNING", warnings), ("PROBLEM", problems)):
         for identifier, sentences in sorted(found.items()):
             for sentence in sentences:
                 print(f"{kind} {identifier}: {sentence}")
+    for identifier in dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"]):
+        print(f"WARNING {identifier}: would be removed, because it is no longer among the input")
     if refusal:
         print(f"PROBLEM with the dataset: {refusal}")
     num_cases = len(cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"]))
@@ -198,5 +214,6 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     return 1 if problems or refusal else 0
 
 
-def _progress_bar(what: str) -> Callable[[Sequence[Case], Iterator], Iterator]:
+def progress_bar(what: str) -> Callable[[Sequence, Iterator], Iterator]:
+    """Return what shows a bar over the finished cases while they are iterated over."""
     return lambda cases, finished: tqdm(finished, total=len(cases), desc=what, unit="case")

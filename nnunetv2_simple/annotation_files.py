@@ -1,6 +1,7 @@
 """The file formats of clicks. A lesion is marked by six points in any order or by a bounding box.
 
     .json                point lists and ROIs of 3D Slicer (.mrk.json), one lesion each; a list of two points is a box
+    .fcsv                a point list of older versions of 3D Slicer
     .json                {"coordinates": "voxel", "points": [[x, y, z], ... six]}, or "box": two opposite corners, or
                          "lesions": [{"label": "node", "points": [...]}, {"label": "node", "box": [...]}]
     .csv                 columns x, y, z, or x_mm, y_mm, z_mm and coordinates; optional lesion, label, case. Each lesion
@@ -8,59 +9,23 @@
     .nii.gz, .mha, ...   the labels 1 to 6 (ITK-SNAP), one per point
 
 "voxel" counts from 0, as ITK-SNAP and SimpleITK do; "LPS" and "RAS" are patient coordinates in mm. Every reader tells
-which positions of the image a file marks; what they mean is left to :mod:`nnunetv2_simple.annotations`.
+which positions of the image a file marks, and along which axes it was made: the image's own for voxels and label
+images, the patient's for mm, a ROI's for a ROI. What they mean is left to :mod:`nnunetv2_simple.annotations`.
 """
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
-from scipy.optimize import linear_sum_assignment
 
+from nnunetv2_simple.annotation_marks import Marks, error_context, excerpt, marked_positions, objects
 from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, check_same_geometry, read_volume, spacing_zyx_mm
+from nnunetv2_simple.slicer_markups import read_fcsv, read_markups
 
-ANNOTATION_FILE_ENDINGS = (".mrk.json", ".json", ".csv", *IMAGE_FILE_ENDINGS)
-COORDINATES = ("voxel", "LPS", "RAS")
-SLICER_COORDINATES = {"LPS": "LPS", "RAS": "RAS", "0": "RAS", "1": "LPS"}  # the numbers are Slicer's older codes
-SLICER_POINT_LISTS = ("Fiducial", "PointList")
+ANNOTATION_FILE_ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv", *IMAGE_FILE_ENDINGS)
 POINT_LABELS = {1, 2, 3, 4, 5, 6}  # of label images
-FACE_INSET_VOXELS = 0.499  # half a voxel, less a tolerance for faces that run through voxel centres
-OUTSIDE_TOLERANCE_VOXELS = 0.499  # how far beyond the border of the image a position in mm may lie
-
-
-@dataclass(frozen=True, eq=False)
-class Marks:
-    """What a file says about one lesion.
-
-    Attributes:
-        title: What to call the lesion in an error.
-        positions: (6, 3) continuous voxel indices (x, y, z) in any order.
-        is_box: Whether they are the face centres of a bounding box, not clicks.
-        class_name: The class as the file states it.
-        markup_name: Free text of 3D Slicer, which may be a class name or not.
-        point_names: The name of each position, such as "L" for the left-most one.
-    """
-
-    title: str
-    positions: np.ndarray
-    is_box: bool = False
-    class_name: str | None = None
-    markup_name: str | None = None
-    point_names: tuple[str, ...] = ()
-
-
-@contextmanager
-def error_context(where: str) -> Iterator[None]:
-    """Let a ValueError say where it happened."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
 
 
 def read_marks(file: str, image: sitk.Image, *, case: str) -> list[Marks]:
@@ -74,12 +39,14 @@ def read_marks(file: str, image: sitk.Image, *, case: str) -> list[Marks]:
     Raises:
         ValueError: If the file cannot be read or is not of its format. Naming the file is left to the caller.
     """
+    if file.endswith(".fcsv"):
+        return [read_fcsv(file, image)]
     if file.endswith(".csv"):
         return _csv_lesions(file, image, case)
     if file.endswith(".json"):
         content = _read_json(file)
         is_slicer = isinstance(content, dict) and "markups" in content
-        return _slicer_lesions(content["markups"], image) if is_slicer else _json_lesions(content, image)
+        return read_markups(content["markups"], image) if is_slicer else _json_lesions(content, image)
     return [_label_image_lesion(file, image)]
 
 
@@ -108,9 +75,9 @@ def _json_lesions(content: object, image: sitk.Image) -> list[Marks]:
     if not isinstance(content, dict) or "coordinates" not in content or sum(key in content for key in keys) != 1:
         raise ValueError(
             f"expected an object with 'coordinates' and one of {keys}, or with the 'markups' of 3D Slicer, "
-            f"got {_excerpt(content)}"
+            f"got {excerpt(content)}"
         )
-    entries = _objects(content["lesions"], "lesions") if "lesions" in content else [content]
+    entries = objects(content["lesions"], "lesions") if "lesions" in content else [content]
     if not entries:
         raise ValueError("'lesions' is empty")
     lesions = []
@@ -119,74 +86,13 @@ def _json_lesions(content: object, image: sitk.Image) -> list[Marks]:
         with error_context(title):
             is_box, class_name = "box" in entry, entry.get("label")
             if is_box == ("points" in entry):
-                raise ValueError(f"expected either 'points' or 'box', got {_excerpt(entry)}")
+                raise ValueError(f"expected either 'points' or 'box', got {excerpt(entry)}")
             if not (class_name is None or isinstance(class_name, str)):
                 raise ValueError(f"'label' must be the name of a class, got {class_name!r}")
             points = entry["box" if is_box else "points"]
-            positions = _positions(points, content["coordinates"], image, is_box=is_box)
-            lesions.append(Marks(title, positions, is_box, class_name=class_name))
+            positions, axes = marked_positions(points, content["coordinates"], image, is_box=is_box)
+            lesions.append(Marks(title, positions, is_box, axes, class_name=class_name))
     return lesions
-
-
-def _slicer_lesions(markups: object, image: sitk.Image) -> list[Marks]:
-    """Read the markups schema 1.0.x of 3D Slicer: one lesion per markup, in mm, LPS unless stated otherwise."""
-    markups = _objects(markups, "markups")
-    if not markups:
-        raise ValueError("'markups' is empty")
-    lesions = []
-    for number, markup in enumerate(markups, start=1):
-        name = str(markup.get("name") or "")
-        title = f"markup {number} {name!r}" if name else f"markup {number}"
-        with error_context(title):
-            coordinates = SLICER_COORDINATES.get(str(markup.get("coordinateSystem", "LPS")))
-            if coordinates is None:
-                raise ValueError(f"'coordinateSystem' must be 'LPS' or 'RAS', got {markup['coordinateSystem']!r}")
-            if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "UCUM", "millimeter"]):
-                raise ValueError(f"'coordinateUnits' must be 'mm', got {markup['coordinateUnits']!r}")
-            if markup.get("type") == "ROI":
-                positions, is_box, point_names = _slicer_box(markup, coordinates, image), True, ()
-            elif markup.get("type") in SLICER_POINT_LISTS:
-                positions, is_box, point_names = _slicer_points(markup, coordinates, image)
-            else:
-                raise ValueError(f"expected a point list or a ROI, got a markup of type {markup.get('type')!r}")
-            lesions.append(Marks(title, positions, is_box, markup_name=name, point_names=point_names))
-    return lesions
-
-
-def _slicer_points(markup: Mapping, coordinates: str, image: sitk.Image) -> tuple[np.ndarray, bool, tuple[str, ...]]:
-    points = _slicer_control_points(markup)
-    if len(points) not in (2, 6):
-        raise ValueError(
-            f"expected six control points (extreme points) or two (corners of a bounding box) that are defined, "
-            f"got {len(points)}"
-        )
-    is_box = len(points) == 2
-    positions = _positions([point["position"] for point in points], coordinates, image, is_box=is_box)
-    return positions, is_box, () if is_box else tuple(str(point.get("label", "")) for point in points)
-
-
-def _slicer_control_points(markup: Mapping) -> list[dict]:
-    """Return the control points that were placed; Slicer keeps the others in the list, with an empty position."""
-    points = _objects(markup.get("controlPoints", []), "controlPoints")
-    return [p for p in points if p.get("positionStatus", "defined") == "defined" and p.get("position", "") != ""]
-
-
-def _slicer_box(markup: Mapping, coordinates: str, image: sitk.Image) -> np.ndarray:
-    """Return the faces of a ROI: its centre, its edge lengths, and the directions of the edges in columns."""
-    points = _slicer_control_points(markup)
-    centre = markup.get("center", points[0]["position"] if len(points) == 1 else None)
-    centre = _numbers(centre, (3,), "'center' must be [x, y, z]")
-    size = _numbers(markup.get("size"), (3,), "'size' must be three edge lengths")
-    directions = _numbers(markup.get("orientation", np.eye(3).ravel()), (9,), "'orientation' must be a 3x3 matrix")
-    directions = directions.reshape(3, 3).T
-    if (size < 0).any() or not np.allclose(directions @ directions.T, np.eye(3), atol=1e-3):
-        raise ValueError(
-            f"expected a ROI of non-negative 'size' and orthonormal 'orientation', got {size.tolist()} and "
-            f"{directions.T.tolist()}"
-        )
-    faces = _to_index(_face_centres(centre, directions * size[:, None] / 2), coordinates, image)
-    # its faces are drawn round the lesion: the voxels inside are those whose centres are
-    return _along_image_axes(faces, inset_voxels=FACE_INSET_VOXELS)
 
 
 def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
@@ -216,8 +122,8 @@ def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
                     f"x, y, z, the same for the whole lesion; got {sorted(coordinates)} and the columns {columns}"
                 )
             is_box = len(members) == 2
-            positions = _positions(points, coordinates.pop(), image, is_box=is_box)
-            lesions.append(Marks(title, positions, is_box, class_name=class_name or None))
+            positions, axes = marked_positions(points, coordinates.pop(), image, is_box=is_box)
+            lesions.append(Marks(title, positions, is_box, axes, class_name=class_name or None))
     return lesions
 
 
@@ -253,7 +159,7 @@ def _label_image_lesion(file: str, image: sitk.Image) -> Marks:
     if labels != POINT_LABELS:
         raise ValueError(
             f"the labels 1 to 6 must mark one point each: missing are {sorted(POINT_LABELS - labels) or 'none'}, "
-            f"unknown are {_excerpt(sorted(labels - POINT_LABELS)) if labels - POINT_LABELS else 'none'}"
+            f"unknown are {excerpt(sorted(labels - POINT_LABELS)) if labels - POINT_LABELS else 'none'}"
         )
     points = []
     for label in sorted(POINT_LABELS):
@@ -261,62 +167,3 @@ def _label_image_lesion(file: str, image: sitk.Image) -> Marks:
         distances_mm = np.linalg.norm((voxels - voxels.mean(axis=0)) * spacing_zyx_mm(image), axis=1)
         points.append(voxels[np.argmin(distances_mm)][::-1])
     return Marks("label image", np.array(points, dtype=float))
-
-
-def _positions(points: object, coordinates: object, image: sitk.Image, *, is_box: bool) -> np.ndarray:
-    """Return the positions of six points, or of a box from two opposite corners, along the axes of the coordinates."""
-    expected = "two opposite corners [x, y, z]" if is_box else "six points [x, y, z]"
-    points = _numbers(points, (2 if is_box else 6, 3), f"expected {expected}")
-    if not is_box:
-        return _to_index(points, coordinates, image)
-    faces = _face_centres(points.mean(axis=0), np.diag(abs(points[1] - points[0]) / 2))
-    return _along_image_axes(_to_index(faces, coordinates, image), inset_voxels=0)
-
-
-def _to_index(positions: np.ndarray, coordinates: object, image: sitk.Image) -> np.ndarray:
-    """Return continuous voxel indices (x, y, z) of positions (..., 3)."""
-    if coordinates not in COORDINATES:
-        raise ValueError(f"'coordinates' must be one of {COORDINATES}, got {coordinates!r}")
-    if coordinates == "voxel":
-        return positions
-    lps = positions if coordinates == "LPS" else positions * (-1, -1, 1)
-    indices = np.array([image.TransformPhysicalPointToContinuousIndex(position) for position in lps.tolist()])
-    last, beyond = np.array(image.GetSize()) - 1, 0.5 + OUTSIDE_TOLERANCE_VOXELS
-    return np.where((indices > -beyond) & (indices < last + beyond), indices.clip(0, last), indices)
-
-
-def _face_centres(centre: np.ndarray, half_edges: np.ndarray) -> np.ndarray:
-    """Return (6, 3), the centres of the two faces at the ends of each edge direction (row)."""
-    return np.stack((centre - half_edges, centre + half_edges), axis=1).reshape(6, 3)
-
-
-def _along_image_axes(faces: np.ndarray, *, inset_voxels: float) -> np.ndarray:
-    """Bring the face centres of a box into the order of the image axes z, y, x and move them inwards."""
-    half_edges = (faces[1::2] - faces[::2]) / 2
-    reach = abs(half_edges).max(axis=1, keepdims=True)
-    half_edges = half_edges * (np.maximum(reach - inset_voxels, 0) / np.maximum(reach, np.finfo(float).tiny))
-    edge_along = np.argsort(linear_sum_assignment(-abs(half_edges))[1])  # the edge closest to the image's x, y, z
-    return _face_centres(faces.mean(axis=0), half_edges[edge_along][::-1])
-
-
-def _numbers(values: object, shape: tuple[int, ...], expected: str) -> np.ndarray:
-    try:
-        array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{expected}, got {_excerpt(values)}") from error
-    if array.shape != shape:
-        raise ValueError(f"{expected}, got {f'{len(array)}: ' if array.ndim else ''}{_excerpt(values)}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{expected} and all numbers finite, got {_excerpt(values)}")
-    return array
-
-
-def _objects(content: object, name: str) -> list[dict]:
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise ValueError(f"'{name}' must be a list of objects, got {_excerpt(content)}")
-    return content
-
-
-def _excerpt(content: object) -> str:
-    text = str(content)
-    return text if len(text) <= 300 else text[:300] + " ..."

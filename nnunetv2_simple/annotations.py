@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nnunetv2_simple.annotation_files import ANNOTATION_FILE_ENDINGS, Marks, csv_cases, error_context, read_marks
-from nnunetv2_simple.extreme_points import bounding_box, extreme_points_from_mask, sort_extreme_points
+from nnunetv2_simple.annotation_files import ANNOTATION_FILE_ENDINGS, csv_cases, read_marks
+from nnunetv2_simple.annotation_marks import Marks, error_context
+from nnunetv2_simple.extreme_points import along_axes, bounding_box, extreme_points_from_mask, sort_extreme_points
 from nnunetv2_simple.images import patient_axes, spacing_zyx_mm
 
 EXTREME_POINTS = "extreme points"
@@ -51,12 +53,23 @@ class Lesion:
         source: "extreme points", "bounding box" (where the lesion touches the faces is not known then: their centres
             stand in for the points), or "simulated from a dense mask".
         file: Where it was read from.
+        axes: (3, 3) the axes along which the points are extreme (see :func:`nnunetv2_simple.images.patient_axes`), of
+            an oblique image the patient's or a ROI's; None for the image's own.
     """
 
     extreme_points: np.ndarray
     label: int = 1
     source: str = EXTREME_POINTS
     file: str | None = None
+    axes: np.ndarray | None = None
+
+    def to_json(self) -> dict:
+        """Return, as JSON has it, all that a label is made from."""
+        return {
+            "extreme_points_zyx": np.asarray(self.extreme_points).tolist(),
+            "axes_zyx": None if self.axes is None else self.axes.tolist(),
+            "label": int(self.label),
+        }
 
 
 def find_annotations(source: str | Path, identifiers: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -98,9 +111,11 @@ def find_annotations(source: str | Path, identifiers: Sequence[str]) -> dict[str
 def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: Mapping[str, int]) -> list[Lesion]:
     """Read all lesions of a case.
 
-    Which extreme point is which follows from the geometry, along the patient's axes. Names of points in 3D Slicer
-    ("L", "left", ...) are only checked against it, to one voxel. Positions are rounded to voxels; those in mm may lie
-    up to half a voxel outside the image.
+    Which extreme point is which follows from the geometry, along the axes of the source: the patient's where it is in
+    mm, the image's where it is in voxels or a label image, a ROI's own. Points that are not all extreme along these
+    but along the other ones (image or patient) were clicked along those. Names of points in 3D Slicer ("L", "left",
+    ...) are only checked against it, to one voxel. Positions are rounded to voxels; those in mm may lie up to half a
+    voxel outside the image.
 
     The class of a lesion is named in the file or by the name of the file (``<case>.<class>2.mrk.json``). With a
     single class every lesion is of that class, whatever it is called, as long as all are called the same.
@@ -122,9 +137,10 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
                 if len(labels) == 1 and len(stated) > 1:
                     raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
                 with error_context(marks.title):
-                    points = _extreme_points(marks, image)
+                    points, axes = _extreme_points(marks, image)
                     label = _class_label(marks, _lesion_name(Path(file), case), labels)
-                    lesions.append(Lesion(points, label, BOUNDING_BOX if marks.is_box else EXTREME_POINTS, file))
+                    source = BOUNDING_BOX if marks.is_box else EXTREME_POINTS
+                    lesions.append(Lesion(points, label, source, file, axes))
     return lesions
 
 
@@ -164,8 +180,9 @@ def lesions_from_mask(
             points = extreme_points_from_mask(lesion_mask, spacing_mm=spacing_mm, axes=axes) + offset
             if jitter_mm > 0:
                 moved = np.rint(points + generator.normal(0, jitter_mm, (6, 3)) / spacing_mm).astype(int)
-                points = _sorted(moved.clip(0, np.array(array.shape) - 1), mask)
-            lesions.append(Lesion(points, label, SIMULATED))
+                moved = moved.clip(0, np.array(array.shape) - 1)
+                points = sort_extreme_points(moved, spacing_mm=spacing_mm, axes=axes)
+            lesions.append(Lesion(points, label, SIMULATED, axes=axes))
     return lesions
 
 
@@ -217,7 +234,8 @@ def _class_of(name: str, labels: Mapping[str, int]) -> str | None:
     return max(candidates, key=len, default=None)
 
 
-def _extreme_points(marks: Marks, image: sitk.Image) -> np.ndarray:
+def _extreme_points(marks: Marks, image: sitk.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the extreme points and the axes along which they are."""
     size = np.array(image.GetSize())
     voxels = np.rint(marks.positions)
     outside = ((voxels < 0) | (voxels >= size)).any(axis=1)
@@ -230,37 +248,49 @@ def _extreme_points(marks: Marks, image: sitk.Image) -> np.ndarray:
     if (voxels == voxels[0]).all():
         what = "the bounding box is a single voxel" if marks.is_box else "all six points lie in the same voxel"
         raise ValueError(f"{what}, {voxels[0].astype(int).tolist()} (x, y, z)")
-    voxels = voxels.astype(int)
-    _check_point_names(marks.point_names, voxels, image)
-    return _sorted(voxels[:, ::-1], image)
+    points, spacing_mm = voxels[:, ::-1].astype(int), spacing_zyx_mm(image)
+    axes = marks.axes if marks.is_box else _clicked_axes(points, marks.axes, image)
+    _check_point_names(marks.point_names, points, axes, image)
+    return sort_extreme_points(points, spacing_mm=spacing_mm, axes=axes), axes
 
 
-def _sorted(points: np.ndarray, image: sitk.Image) -> np.ndarray:
-    """Sort extreme points along the patient's axes, or along the image's where they were evidently clicked.
+def _clicked_axes(points: np.ndarray, own_axes: np.ndarray | None, image: sitk.Image) -> np.ndarray | None:
+    """Return the axes along which six points were clicked: their source's own, unless only the other ones fit."""
+    other_axes = patient_axes(image) if own_axes is None else None
+    spacing_mm = spacing_zyx_mm(image)
+    if _are_extreme(points, spacing_mm, own_axes) or not _are_extreme(points, spacing_mm, other_axes):
+        return own_axes
+    return other_axes
 
-    The points of a flat lesion that were clicked along the axes of an oblique image are not all extreme along the
-    patient's: some would be lost, and the box with them.
-    """
-    along_patient = sort_extreme_points(points, spacing_mm=spacing_zyx_mm(image), axes=patient_axes(image))
-    return along_patient if bounding_box(along_patient) == bounding_box(points) else sort_extreme_points(points)
+
+def _are_extreme(points: np.ndarray, spacing_mm: Sequence[float], axes: np.ndarray | None) -> bool:
+    """Tell whether each of six points is an extreme one in a direction of its own."""
+    positions = along_axes(points, spacing_mm, axes)
+    is_lowest, is_highest = (np.isclose(positions, end) for end in (positions.min(axis=0), positions.max(axis=0)))
+    is_extreme = np.hstack((is_lowest, is_highest))
+    return bool(is_extreme[linear_sum_assignment(is_extreme, maximize=True)].all())
 
 
-def _check_point_names(names: Sequence[str], voxels: np.ndarray, image: sitk.Image) -> None:
+def _check_point_names(names: Sequence[str], points: np.ndarray, axes: np.ndarray | None, image: sitk.Image) -> None:
     """Make sure that a point named after a patient direction is the extreme one there, to one voxel."""
-    direction, spacing_mm = np.reshape(image.GetDirection(), (3, 3)), np.array(image.GetSpacing())
-    lps_mm = (voxels * spacing_mm) @ direction.T
+    axes, spacing_mm = np.eye(3) if axes is None else axes, np.array(spacing_zyx_mm(image))
+    in_patient = np.reshape(image.GetDirection(), (3, 3)) @ axes[:, ::-1].T  # columns: the axes in LPS coordinates
+    axis_of = linear_sum_assignment(-abs(in_patient))[1]  # the one closest to left-right, ...
+    positions_mm = along_axes(points, spacing_mm, axes)
     for index, name in enumerate(names):
         known = re.sub(r"[ _-]?most$", "", name.strip().lower())
         meant = [long for long in PATIENT_DIRECTIONS if known in (long, long[0])]
         if not meant:
             continue
-        axis, sign = PATIENT_DIRECTIONS[meant[0]]
-        short_mm = (sign * lps_mm[:, axis]).max() - sign * lps_mm[index, axis]
-        if short_mm > spacing_mm[np.argmax(abs(direction[axis]))] * 1.001:
-            further = names[np.argmax(sign * lps_mm[:, axis])]
+        patient_axis, sign = PATIENT_DIRECTIONS[meant[0]]
+        axis = axis_of[patient_axis]
+        reach_mm = sign * np.sign(in_patient[patient_axis, axis]) * positions_mm[:, axis]
+        short_mm = reach_mm.max() - reach_mm[index]
+        if short_mm > spacing_mm[axis] * 1.001:
             raise ValueError(
-                f"the point named {name!r} is not the {meant[0]}-most one: the one named {further!r} lies "
-                f"{short_mm:.1f} mm further {meant[0]}; the names of all are {list(names)}"
+                f"the point named {name!r} is not the {meant[0]}-most one: the one named "
+                f"{names[np.argmax(reach_mm)]!r} lies {short_mm:.1f} mm further {meant[0]}; the names of all are "
+                f"{list(names)}"
             )
 
 

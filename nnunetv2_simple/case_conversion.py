@@ -19,10 +19,11 @@ from nnunetv2_simple.case_records import (
     write_record,
 )
 from nnunetv2_simple.cases import Case, Conversion
-from nnunetv2_simple.images import image_like, patient_axes, spacing_zyx_mm
+from nnunetv2_simple.images import image_like, spacing_zyx_mm
 from nnunetv2_simple.pseudo_mask import draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
 from nnunetv2_simple.quality_control import draw_sheet, measure_case
 from nnunetv2_simple.quality_page import QUALITY_FOLDER
+from nnunetv2_simple.walker_evidence import as_stored, walker_file
 
 FILE_ENDING = ".nii.gz"
 
@@ -66,9 +67,13 @@ def convert_case(case: Case, conversion: Conversion, *, run: str) -> None:
         images[folder / f"references{split}" / file_name] = loaded.reference
     files = {}
     if not case.is_test:
-        pseudo_mask, quality = _make_pseudo_mask(case, conversion, loaded, sheet_file=scratch / "sheet.png")
+        pseudo_mask, probabilities, quality = _make_pseudo_mask(
+            case, conversion, loaded, sheet_file=scratch / "sheet.png"
+        )
         files[folder / QUALITY_FOLDER / f"{case.identifier}.png"] = scratch / "sheet.png"
         images[folder / "labelsTr" / file_name] = image_like(pseudo_mask, first)
+        for label, probability in probabilities.items():
+            images[walker_file(folder, case.identifier, label)] = image_like(as_stored(probability), first)
         if conversion.dense_dataset_folder:
             images[conversion.dense_dataset_folder / "labelsTr" / file_name] = loaded.reference
         content |= _provenance_of_labels(case, conversion, loaded, pseudo_mask) | {"quality": quality}
@@ -78,22 +83,30 @@ def convert_case(case: Case, conversion: Conversion, *, run: str) -> None:
 
 def _make_pseudo_mask(
     case: Case, conversion: Conversion, loaded: LoadedCase, *, sheet_file: Path
-) -> tuple[np.ndarray, dict]:
-    """Make the pseudo-mask of all lesions, measure it and draw it; return mask and measures."""
-    spacing_mm, axes = spacing_zyx_mm(loaded.channels[0]), patient_axes(loaded.channels[0])
+) -> tuple[np.ndarray, dict[int, np.ndarray], dict]:
+    """Make the pseudo-mask of all lesions, measure it and draw it.
+
+    Returns:
+        The pseudo-mask, the random walker's probability of each label (of its lesions the largest), and the measures.
+    """
+    spacing_mm = spacing_zyx_mm(loaded.channels[0])
     pseudo_masks, scribbles = [], np.zeros(loaded.walker_image.shape, dtype=bool)
+    probabilities = {label: np.zeros(loaded.walker_image.shape) for label in conversion.labels.values()}
     for lesion in loaded.lesions:
-        common = {"spacing_mm": spacing_mm, "recipe": conversion.recipe, "axes": axes}
-        scribbles |= draw_scribbles(loaded.walker_image, lesion.extreme_points, **common)
-        pseudo_masks.append(
-            generate_pseudo_mask(
-                loaded.walker_image,
-                lesion.extreme_points,
-                ignore_label=conversion.ignore_label,
-                **common,
-                **conversion.walker_options(),
-            )
+        common = {"spacing_mm": spacing_mm, "recipe": conversion.recipe, "axes": lesion.axes}
+        own_scribbles = draw_scribbles(loaded.walker_image, lesion.extreme_points, **common)
+        scribbles |= own_scribbles
+        pseudo_mask, probability = generate_pseudo_mask(
+            loaded.walker_image,
+            lesion.extreme_points,
+            scribbles=own_scribbles,
+            ignore_label=conversion.ignore_label,
+            return_probability=True,
+            **common,
+            **conversion.walker_options(),
         )
+        pseudo_masks.append(pseudo_mask)
+        probabilities[lesion.label] = np.maximum(probabilities[lesion.label], probability)
     seen = {
         "image": loaded.walker_image,
         "label": merge_pseudo_masks(
@@ -103,21 +116,19 @@ def _make_pseudo_mask(
         "lesions": loaded.lesions,
         "spacing_mm": spacing_mm,
         "ignore_label": conversion.ignore_label,
-        "axes": axes,
         "warnings": loaded.warnings,
         "reference": None if loaded.reference is None else sitk.GetArrayViewFromImage(loaded.reference),
     }
     draw_sheet(sheet_file, **seen, title=case.identifier)
-    return seen["label"], measure_case(**seen)
+    return seen["label"], probabilities, measure_case(**seen)
 
 
 def _provenance_of_labels(case: Case, conversion: Conversion, loaded: LoadedCase, pseudo_mask: np.ndarray) -> dict:
     counts = np.bincount(pseudo_mask.ravel(), minlength=conversion.ignore_label + 1)
     return {
         "lesions": [
-            {
-                "extreme_points_zyx": np.asarray(lesion.extreme_points).tolist(),
-                "label": int(lesion.label),
+            lesion.to_json()
+            | {
                 "source": lesion.source,
                 "file": str(lesion.file or case.mask_file),
                 "warnings": annotation_warnings(lesion),

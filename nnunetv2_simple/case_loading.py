@@ -9,7 +9,7 @@ import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 
 from nnunetv2_simple.annotations import Lesion, annotation_warnings, lesions_from_mask, read_lesions
 from nnunetv2_simple.cases import Case, Conversion
-from nnunetv2_simple.images import check_same_geometry, image_like, patient_axes, read_volume, spacing_zyx_mm
+from nnunetv2_simple.images import check_same_geometry, image_like, read_volume, spacing_zyx_mm
 from nnunetv2_simple.lesion_box import LesionBox
 from nnunetv2_simple.pseudo_mask import STD_MARGIN_VOXELS
 from nnunetv2_simple.robust_recipe import robust_region
@@ -146,9 +146,7 @@ def annotated_lesions(case: Case, conversion: Conversion, image: sitk.Image) -> 
 def _check_varies(
     walker_image: np.ndarray, lesion: Lesion, image: sitk.Image, files: Sequence[str], recipe: str
 ) -> None:
-    box = LesionBox(
-        lesion.extreme_points, shape=walker_image.shape, spacing_mm=spacing_zyx_mm(image), axes=patient_axes(image)
-    )
+    box = LesionBox(lesion.extreme_points, shape=walker_image.shape, spacing_mm=spacing_zyx_mm(image), axes=lesion.axes)
     around = walker_image[robust_region(box) if recipe == "robust" else box.region(STD_MARGIN_VOXELS)]
     if around.min() == around.max():
         raise ValueError(

@@ -2,7 +2,8 @@
 
 The record of a case is written before its first file is moved into place ("unfinished") and again after the last one
 ("finished"), or when the case cannot be converted ("failed"). So it tells which files belong to the conversion, what
-is left to do after an interruption, and what the finished ones were made from.
+is left to do after an interruption, and what the finished ones were made from. The record of a case that is to leave
+the dataset ("dropped") outlives its files.
 """
 
 import hashlib
@@ -13,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 from batchgenerators.utilities.file_and_folder_operations import save_json
 
@@ -23,13 +23,18 @@ from nnunetv2_simple.cases import Case, Conversion
 RECORD_FOLDER = "provenance"
 SCRATCH_FOLDER = "partial_conversion"
 PARTIAL = ".partial_"
-FINISHED, UNFINISHED, FAILED = "finished", "unfinished", "failed"
+FINISHED, UNFINISHED, FAILED, DROPPED = "finished", "unfinished", "failed", "dropped"
 
 
 def read_record(dataset_folder: Path, identifier: str) -> dict:
     """Return the record of a case; an empty one if there is none."""
     file = _record_file(dataset_folder, identifier)
     return json.loads(file.read_text()) if file.exists() else {}
+
+
+def recorded_cases(dataset_folder: Path) -> set[str]:
+    """Return the identifiers of all cases that the dataset has a record of."""
+    return {file.name.removesuffix(".json") for file in (dataset_folder / RECORD_FOLDER).glob("*.json")}
 
 
 def recorded_files(dataset_folder: Path, record: dict) -> set[Path]:
@@ -49,7 +54,7 @@ def write_record(dataset_folder: Path, identifier: str, *, status: str, files: I
     Args:
         dataset_folder: The dataset.
         identifier: The case.
-        status: "finished", "unfinished" or "failed".
+        status: "finished", "unfinished", "failed" or "dropped".
         files: Everything the conversion wrote or is about to write of the case.
         content: What else there is to say.
     """
@@ -65,6 +70,21 @@ def record_failure(dataset_folder: Path, identifier: str, reason: str) -> None:
         file.unlink(missing_ok=True)
     write_record(dataset_folder, identifier, status=FAILED, files=[], reason=reason)
     remove_scratch(dataset_folder, identifier)
+
+
+def mark_as_dropped(dataset_folder: Path, identifiers: Iterable[str]) -> None:
+    """Remember that cases are to leave the dataset, so that after an interruption any later run removes them."""
+    for identifier in identifiers:
+        files = recorded_files(dataset_folder, read_record(dataset_folder, identifier))
+        write_record(dataset_folder, identifier, status=DROPPED, files=files)
+
+
+def remove_case(dataset_folder: Path, identifier: str) -> None:
+    """Remove everything that the conversion wrote of a case, its record last."""
+    for file in recorded_files(dataset_folder, read_record(dataset_folder, identifier)):
+        file.unlink(missing_ok=True)
+    remove_scratch(dataset_folder, identifier)
+    _record_file(dataset_folder, identifier).unlink()
 
 
 def remove_scratch(dataset_folder: Path, identifier: str) -> None:
@@ -139,8 +159,8 @@ def _lesions_differ(record: dict, case: Case, conversion: Conversion) -> bool:
         lesions = annotated_lesions(case, conversion, image)
     except ValueError:
         return True
-    now = [(lesion.label, np.asarray(lesion.extreme_points).tolist()) for lesion in lesions]
-    return now != [(lesion["label"], lesion["extreme_points_zyx"]) for lesion in record["lesions"]]
+    now = [lesion.to_json() for lesion in lesions]
+    return now != [{key: lesion.get(key) for key in now[0]} for lesion in record["lesions"]]
 
 
 def _same_files(before: list[dict], now: list[str] | tuple[str, ...]) -> bool:

@@ -3,6 +3,7 @@
     DatasetXXX_Name/
         imagesTr/ imagesTs/            <case>_0000.nii.gz, <case>_0001.nii.gz, ...
         labelsTr/                      <case>.nii.gz: the pseudo-mask, its highest label is nnU-Net's ignore label
+        walkerTr/                      the random walker's probabilities (:mod:`nnunetv2_simple.walker_evidence`)
         referencesTr/ referencesTs/    dense masks where known; nothing of nnU-Net reads these folders
         quality_control/               index.html and one picture per case
         provenance/                    one record per case: what was written of it, and from what
@@ -25,14 +26,18 @@ from uuid import uuid4
 from nnunetv2_simple.case_conversion import convert_case
 from nnunetv2_simple.case_loading import CaseError, load_case
 from nnunetv2_simple.case_records import (
+    DROPPED,
     FINISHED,
     RECORD_FOLDER,
     UNFINISHED,
     difference,
     is_finished,
+    mark_as_dropped,
     read_record,
     record_failure,
+    recorded_cases,
     recorded_files,
+    remove_case,
     remove_scratch,
     write_record,
 )
@@ -47,8 +52,9 @@ from nnunetv2_simple.dataset_files import (
 )
 from nnunetv2_simple.parallel import open_workers
 from nnunetv2_simple.quality_page import QUALITY_FOLDER
+from nnunetv2_simple.walker_evidence import WALKER_FOLDER
 
-IMAGE_FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs")
+IMAGE_FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs", WALKER_FOLDER)
 
 
 def convert_dataset(
@@ -70,7 +76,8 @@ def convert_dataset(
     Args:
         cases: All cases of the dataset.
         conversion: What they are converted with, and where to.
-        overwrite: Whether to convert finished cases again.
+        overwrite: Whether to convert finished cases again, and to remove what an earlier conversion wrote of cases
+            that are no longer among them (not by parts: only a call that has all cases knows which these are).
         part_id: Which part of the sorted cases to convert, 0 to ``num_parts`` - 1.
         num_parts: In how many parts the cases are converted, by as many calls.
         num_processes: Cases converted at the same time on this machine.
@@ -83,15 +90,21 @@ def convert_dataset(
     Raises:
         ValueError: If case identifiers are not unique or no file names, there is no case, an option is out of its
             range, or a finished case was converted from something else and ``overwrite`` is not set.
-        FileExistsError: If one of the datasets holds files that this conversion did not write.
+        FileExistsError: If one of the datasets holds files that no conversion wrote, or of cases that are no longer
+            among them and may not be removed.
         ConnectionError: See :func:`nnunetv2_simple.parallel.open_workers`.
     """
     part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
-    check_dataset(cases, conversion, overwrite=overwrite)
+    check_dataset(cases, conversion, overwrite=overwrite, num_parts=num_parts)
     folder, failures = conversion.dataset_folder, {}
     with open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run:
         if num_parts == 1:
             remove_leftovers(conversion)
+        if dropped := dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts):
+            mark_as_dropped(folder, dropped)
+            remove_dataset_json(conversion)
+            for identifier in dropped:
+                remove_case(folder, identifier)
         to_convert = _begin(part, conversion, overwrite=overwrite)
         function = partial(_try_to_convert, conversion=conversion, run=uuid4().hex)
         try:
@@ -151,18 +164,34 @@ def cases_of_part(cases: Sequence[Case], *, part_id: int, num_parts: int) -> lis
     return sorted(cases, key=lambda case: case.identifier)[part_id::num_parts]
 
 
-def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool) -> None:
+def dropped_cases(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> list[str]:
+    """Return the cases of earlier conversions that are no longer among the cases and that a conversion removes.
+
+    These are all of them with ``overwrite``, otherwise those whose removal an earlier run began; none where the cases
+    are converted in parts.
+    """
+    if num_parts > 1:
+        return []
+    folder = conversion.dataset_folder
+    others = recorded_cases(folder) - {case.identifier for case in cases}
+    return sorted(name for name in others if overwrite or read_record(folder, name).get("status") == DROPPED)
+
+
+def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> None:
     """Raise for everything that :func:`convert_dataset` refuses before any work."""
     _check_identifiers(cases)
     # files first: of a case that another part converts right now, the record is there before the files are
     found = [file for folder in conversion.folders for file in _existing_files(folder)]
-    records = {case.identifier: read_record(conversion.dataset_folder, case.identifier) for case in cases}
+    identifiers = [case.identifier for case in cases]
+    identifiers += dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts)
+    records = {identifier: read_record(conversion.dataset_folder, identifier) for identifier in identifiers}
     own = {file for record in records.values() for file in recorded_files(conversion.dataset_folder, record)}
     for file in found:
         if file not in own and not (file.name == "dataset.json" and is_own_dataset_json(file)):
             raise FileExistsError(
                 f"{file} was not written by a conversion of these cases: somebody else put it there, or its case is no "
-                f"longer among the input; remove the files of such cases or choose another dataset id"
+                f"longer among the input; remove such cases with --overwrite (not by parts), or choose another "
+                f"dataset id"
             )
     if any(case.is_validation for case in cases):
         _check_split(conversion)

@@ -32,7 +32,7 @@ def is_own_dataset_json(file: Path) -> bool:
     """Tell whether a dataset.json was written by :func:`write_dataset_files`."""
     try:
         return json.loads(file.read_text())["converted_by"].startswith(CONVERTED_BY + " ")
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from uuid import uuid4
 
 import joblib
 from threadpoolctl import threadpool_limits
@@ -69,8 +70,11 @@ def _run_in_processes(num_processes: int, function: Callable, items: Iterable) -
 def _run_on_dask(client, function: Callable, items: Iterable) -> Iterator[tuple]:
     with joblib.parallel_config(backend="dask", client=client):
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    run = uuid4().hex
     try:
-        yield from parallel([joblib.delayed(_call)(function, item) for item in items])
+        yield from parallel(
+            [joblib.delayed(_call_on_dask)(function, item, f"{run}-{number}") for number, item in enumerate(items)]
+        )
     except CancelledError as error:
         raise ConnectionError(f"the Dask scheduler was lost, run the same command again to go on: {error}") from error
 
@@ -78,6 +82,27 @@ def _run_on_dask(client, function: Callable, items: Iterable) -> Iterator[tuple]
 def _call(function: Callable, item) -> tuple:
     threadpool_limits(limits=1)
     return item, function(item)
+
+
+def _call_on_dask(function: Callable, item, name: str) -> tuple:
+    """Call the function, but refuse an item that was begun twice before: each time its worker process died.
+
+    Dask itself gives such an item up after its fourth worker, and joblib would wait for it for ever.
+    """
+    from distributed import Event, get_worker
+
+    try:
+        get_worker()
+    except ValueError:  # joblib itself runs what a cluster of a single thread would
+        return _call(function, item)
+    begun = next((event for event in (Event(f"{name}-first"), Event(f"{name}-second")) if not event.is_set()), None)
+    if begun is None:
+        raise ConnectionError(f"worker processes keep dying (out of memory?), the last two with {str(item)[:200]}")
+    begun.set()
+    try:
+        return _call(function, item)
+    finally:
+        begun.clear()
 
 
 @contextmanager

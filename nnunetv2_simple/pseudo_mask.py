@@ -14,7 +14,13 @@ from skimage.graph import MCP_Geometric
 from nnunetv2_simple.extreme_points import as_six_points, sort_extreme_points
 from nnunetv2_simple.lesion_box import LesionBox
 from nnunetv2_simple.random_walker import RandomWalker, gradient_weights
-from nnunetv2_simple.robust_recipe import robust_pseudo_mask, robust_region
+from nnunetv2_simple.robust_recipe import (
+    BACKGROUND_THRESHOLD,
+    FOREGROUND_THRESHOLD,
+    hanging_on,
+    robust_region,
+    robust_walk,
+)
 
 Recipe = Literal["paper", "robust"]
 RECIPES = ("paper", "robust")
@@ -75,9 +81,9 @@ def draw_scribbles(
     corner = [side.start for side in box.slices]
     points = sort_extreme_points(extreme_points, spacing_mm=spacing_mm, axes=axes) - corner
     paths = np.zeros(cost.shape, dtype=bool)
+    search = MCP_Geometric(cost, fully_connected=True, sampling=spacing_mm)
     for axis in range(3):
         start, end = points[2 * axis : 2 * axis + 2]
-        search = MCP_Geometric(cost, fully_connected=True, sampling=spacing_mm)
         search.find_costs([start], [end])
         paths[tuple(np.transpose(search.traceback(end)))] = True
 
@@ -99,7 +105,9 @@ def generate_pseudo_mask(
     ignore_label: int = 2,
     recipe: Recipe = "paper",
     axes: np.ndarray | None = None,
-) -> np.ndarray:
+    scribbles: np.ndarray | None = None,
+    return_probability: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Turn six extreme points into a pseudo-mask of foreground, background and unlabelled voxels.
 
     Recipe "paper": the first walk starts from the scribbles (foreground) and every voxel outside the box (background).
@@ -123,13 +131,15 @@ def generate_pseudo_mask(
         ignore_label: Label of the unlabelled voxels, 2 to 255.
         recipe: "paper" or "robust".
         axes: (3, 3) patient axes of an oblique image, along which the points are extreme; the image's own if None.
+        scribbles: (z, y, x) bool, what :func:`draw_scribbles` drew for these points, where it is there already.
+        return_probability: Whether to return the probability of the last walk as well.
 
     Returns:
-        (z, y, x) uint8 in {0, 1, ignore_label}.
+        (z, y, x) uint8 in {0, 1, ignore_label}; on request also (z, y, x) float in [0, 1], 0 outside the box.
 
     Raises:
-        ValueError: As :func:`draw_scribbles`, if an option is out of its range or not the recipe's, and if the image
-            is constant around the box.
+        ValueError: As :func:`draw_scribbles`, if an option is out of its range or not the recipe's, if the image is
+            constant around the box, and if the scribbles leave the box.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.1; Grady, Random walks for image segmentation, TPAMI 2006.
@@ -141,8 +151,64 @@ def generate_pseudo_mask(
         "num_refinements": num_refinements,
     }
     _check_options(options, ignore_label, recipe)
-    scribbles = draw_scribbles(image, extreme_points, spacing_mm=spacing_mm, recipe=recipe, axes=axes)
-    image, extreme_points, spacing_mm, box = _checked_inputs(image, extreme_points, spacing_mm, axes)
+    image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, recipe, axes, scribbles)
+    region, probability = _last_walk(image, box, scribbles, spacing_mm, recipe, options)
+    if recipe == "robust":
+        foreground = hanging_on(scribbles[region], probability > FOREGROUND_THRESHOLD)
+        background = probability < BACKGROUND_THRESHOLD
+    else:
+        foreground, background = probability > foreground_threshold, ~box.contains(region)
+
+    pseudo_mask = np.zeros(image.shape, dtype=np.uint8)
+    pseudo_mask[region] = np.where(background, 0, ignore_label)
+    pseudo_mask[region][foreground] = 1
+    if not return_probability:
+        return pseudo_mask
+    whole = np.zeros(image.shape)
+    whole[region] = probability
+    return pseudo_mask, whole
+
+
+def dense_pseudo_mask(
+    image: np.ndarray,
+    extreme_points: Sequence,
+    *,
+    spacing_mm: Sequence[float],
+    beta: float = 130.0,
+    recipe: Recipe = "paper",
+    axes: np.ndarray | None = None,
+    scribbles: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make a mask without unlabelled voxels: foreground where the last walk's probability exceeds 0.5.
+
+    Args:
+        image: As all others, see :func:`generate_pseudo_mask`.
+        extreme_points: As above.
+        spacing_mm: As above.
+        beta: As above.
+        recipe: As above.
+        axes: As above.
+        scribbles: As above.
+
+    Returns:
+        (z, y, x) bool, the foreground, and (z, y, x) float in [0, 1], the probability; it is 0 outside the box.
+
+    Raises:
+        ValueError: As :func:`generate_pseudo_mask`.
+    """
+    options = PAPER_DEFAULTS | {"beta": beta}
+    _check_options(options, 2, recipe)
+    image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, recipe, axes, scribbles)
+    region, in_region = _last_walk(image, box, scribbles, spacing_mm, recipe, options)
+    probability = np.zeros(image.shape)
+    probability[region] = in_region
+    return probability > 0.5, probability
+
+
+def _last_walk(
+    image: np.ndarray, box: LesionBox, scribbles: np.ndarray, spacing_mm: Sequence[float], recipe: str, options: dict
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Return the region of the image that a recipe looks at, and the probability of its last walk there."""
     # walks end at the background seeds that touch the box, so nothing further out can matter
     region = robust_region(box) if recipe == "robust" else box.region((1, 1, 1))
     around = image[region if recipe == "robust" else box.region(STD_MARGIN_VOXELS)]
@@ -150,29 +216,22 @@ def generate_pseudo_mask(
         raise ValueError(f"image is constant ({around.flat[0]}) in and around the box of the extreme points")
     in_box = box.contains(region)
     if recipe == "robust":
-        foreground, background = robust_pseudo_mask(
-            image[region], scribbles[region], in_box, box.radius(region), spacing_mm=spacing_mm
-        )
-    else:
-        walker = RandomWalker(
-            gradient_weights(image[region], spacing_mm=spacing_mm, beta=beta, intensity_std=around.std())
-        )
-        foreground, background = _refined_walks(walker, scribbles[region], ~in_box, options), ~in_box
-
-    pseudo_mask = np.zeros(image.shape, dtype=np.uint8)
-    pseudo_mask[region] = np.where(background, 0, ignore_label)
-    pseudo_mask[region][foreground] = 1
-    return pseudo_mask
+        probability = robust_walk(image[region], scribbles[region], in_box, box.radius(region), spacing_mm=spacing_mm)
+        loose = (probability > 0.5) & ~hanging_on(scribbles[region], probability > 0.5)
+        return region, np.where(loose, 0.5, probability)  # as probable as not: it may be another lesion
+    weights = gradient_weights(image[region], spacing_mm=spacing_mm, beta=options["beta"], intensity_std=around.std())
+    return region, _refined_walks(RandomWalker(weights), scribbles[region], ~in_box, options)
 
 
 def _refined_walks(walker: RandomWalker, scribbles: np.ndarray, outside: np.ndarray, options: dict) -> np.ndarray:
-    """Walk, turn what is certain into seeds, walk again; return the foreground of the last walk."""
-    foreground, background, probability = scribbles, outside, None
-    for _ in range(1 + options["num_refinements"]):
-        probability = walker.walk(foreground, background, initial=probability)
+    """Walk, turn what is certain into seeds, walk again; return the probability of the last walk."""
+    foreground, background = scribbles, outside
+    probability = walker.walk(foreground, background)
+    for _ in range(options["num_refinements"]):
         foreground = foreground | (probability > options["foreground_threshold"])
         background = background | (probability < options["background_threshold"])
-    return foreground
+        probability = walker.walk(foreground, background, initial=probability)
+    return probability
 
 
 def merge_pseudo_masks(pseudo_masks: Sequence[np.ndarray], labels: Sequence[int], *, ignore_label: int) -> np.ndarray:
@@ -223,6 +282,31 @@ def _check_options(options: dict, ignore_label: int, recipe: str) -> None:
             f"beta must be positive, num_refinements at least 0 and ignore_label in 2..255, "
             f"got {options['beta']}, {options['num_refinements']} and {ignore_label}"
         )
+
+
+def _prepare(
+    image: np.ndarray,
+    extreme_points: Sequence,
+    spacing_mm: Sequence[float],
+    recipe: str,
+    axes: np.ndarray | None,
+    scribbles: np.ndarray | None,
+) -> tuple[np.ndarray, LesionBox, np.ndarray, tuple[float, ...]]:
+    """Check what is given, draw the scribbles where they are not."""
+    image, extreme_points, spacing_mm, box = _checked_inputs(image, extreme_points, spacing_mm, axes)
+    if scribbles is None:
+        scribbles = draw_scribbles(image, extreme_points, spacing_mm=spacing_mm, recipe=recipe, axes=axes)
+    elif scribbles.shape != image.shape or scribbles.dtype != bool:
+        raise ValueError(
+            f"scribbles must be boolean of the image's shape {image.shape}, got {scribbles.dtype} {scribbles.shape}"
+        )
+    num_inside = np.count_nonzero(scribbles[box.slices] & box.contains(box.slices))
+    if not 0 < num_inside == np.count_nonzero(scribbles):
+        raise ValueError(
+            f"scribbles must lie in the box of the extreme points, got {num_inside} of "
+            f"{np.count_nonzero(scribbles)} voxels inside"
+        )
+    return image, box, scribbles, spacing_mm
 
 
 def _checked_inputs(

@@ -28,7 +28,6 @@ def measure_case(
     ignore_label: int,
     reference: np.ndarray | None = None,
     warnings: Sequence[str] = (),
-    axes: np.ndarray | None = None,
 ) -> dict:
     """Measure the pseudo-mask of one case.
 
@@ -44,8 +43,6 @@ def measure_case(
         ignore_label: Label of the unlabelled voxels, higher than any other.
         reference: (z, y, x), dense labels 0..K, where known.
         warnings: What there is to say about the annotation; put in front of the warnings of the measures.
-        axes: (3, 3) patient axes of an oblique image (see :func:`nnunetv2_simple.images.patient_axes`), along which
-            the boxes lie; the image's own if None.
 
     Returns:
         A dictionary that JSON can hold. Measures of empty sets are None. Sizes are in mm (z, y, x), volumes in ml.
@@ -73,11 +70,10 @@ def measure_case(
             scribbles=scribbles,
             spacing_mm=spacing_mm,
             ignore_label=ignore_label,
-            axes=axes,
         )
         for lesion in lesions
     ]
-    boxed = label[_union_of_boxes(lesions, label.shape, spacing_mm, axes)]
+    boxed = label[_union_of_boxes(lesions, label.shape, spacing_mm)]
     case = {
         "num_lesions": len(measured),
         "foreground_fraction": _mean((boxed != 0) & (boxed != ignore_label)),
@@ -103,7 +99,6 @@ def measure_lesion(
     scribbles: np.ndarray,
     spacing_mm: Sequence[float],
     ignore_label: int,
-    axes: np.ndarray | None = None,
 ) -> dict:
     """Measure the pseudo-mask inside the box of one lesion.
 
@@ -116,7 +111,6 @@ def measure_lesion(
         scribbles: As above.
         spacing_mm: As above.
         ignore_label: As above.
-        axes: As above.
 
     Returns:
         The share of the box that is foreground, unlabelled, background, foreground of other labels and scribble; the
@@ -127,7 +121,7 @@ def measure_lesion(
         sqrt((var_f + var_b) / 2), to the background outside the box and no further than ``SHELL_MM`` from it;
         ``warnings``, one sentence per kind.
     """
-    box = LesionBox(lesion.extreme_points, shape=label.shape, spacing_mm=spacing_mm, axes=axes)
+    box = LesionBox(lesion.extreme_points, shape=label.shape, spacing_mm=spacing_mm, axes=lesion.axes)
     region = box.region(margin_voxels(SHELL_MM, spacing_mm))
     in_box, near = box.contains(region), label[region]
     boxed = near[in_box]
@@ -137,7 +131,7 @@ def measure_lesion(
         "label": int(lesion.label),
         "source": str(lesion.source),
         "box_size_voxels": [side.stop - side.start for side in box.slices],
-        "box_size_mm": _box_size_mm(lesion.extreme_points, spacing_mm, axes),
+        "box_size_mm": _box_size_mm(lesion.extreme_points, spacing_mm, lesion.axes),
         "foreground_fraction": _mean(boxed == lesion.label),
         "unlabelled_fraction": _mean(boxed == ignore_label),
         "background_fraction": _mean(boxed == 0),
@@ -192,12 +186,10 @@ def margin_voxels(margin_mm: float, spacing_mm: Sequence[float]) -> list[int]:
     return [int(np.ceil(margin_mm / s)) for s in spacing_mm]
 
 
-def _union_of_boxes(
-    lesions: Sequence["Lesion"], shape: Sequence[int], spacing_mm: Sequence[float], axes: np.ndarray | None
-) -> np.ndarray:
+def _union_of_boxes(lesions: Sequence["Lesion"], shape: Sequence[int], spacing_mm: Sequence[float]) -> np.ndarray:
     union = np.zeros(shape, dtype=bool)
     for lesion in lesions:
-        box = LesionBox(lesion.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=axes)
+        box = LesionBox(lesion.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=lesion.axes)
         union[box.slices] |= box.contains(box.slices)
     return union
 

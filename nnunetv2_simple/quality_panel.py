@@ -84,13 +84,12 @@ def view_lesion(
     spacing_mm: Sequence[float],
     ignore_label: int,
     reference: np.ndarray | None,
-    axes: np.ndarray | None,
 ) -> LesionView:
     """Cut out what is shown of a lesion; of a case without lesions (None) the whole image, without a box."""
     region = near = block = tuple(slice(0, n) for n in image.shape)
     in_box, points = np.zeros(image.shape, dtype=bool), np.empty((0, 3), dtype=int)
     if lesion is not None:
-        box = LesionBox(lesion.extreme_points, shape=image.shape, spacing_mm=spacing_mm, axes=axes)
+        box = LesionBox(lesion.extreme_points, shape=image.shape, spacing_mm=spacing_mm, axes=lesion.axes)
         region, near = (box.region(margin_voxels(mm, spacing_mm)) for mm in (MARGIN_MM, WINDOW_MARGIN_MM))
         block, in_box, points = box.slices, box.contains(region), lesion.extreme_points
     own_label = lesion.label if lesion is not None else 1

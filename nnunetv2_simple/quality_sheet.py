@@ -39,7 +39,6 @@ def draw_sheet(
     ignore_label: int,
     reference: np.ndarray | None = None,
     warnings: Sequence[str] = (),
-    axes: np.ndarray | None = None,
     title: str,
 ) -> None:
     """Draw the pseudo-mask of one case on the three planes through the centre of the box of each lesion.
@@ -57,7 +56,6 @@ def draw_sheet(
         ignore_label: As above.
         reference: As above.
         warnings: As above.
-        axes: As above.
         title: The heading, such as the case identifier.
 
     Raises:
@@ -66,10 +64,8 @@ def draw_sheet(
     seen = {"image": image, "label": label, "scribbles": scribbles, "spacing_mm": spacing_mm}
     seen |= {"ignore_label": ignore_label}
     check_case(lesions=lesions, reference=reference, **seen)
-    measured = [measure_lesion(lesion, axes=axes, **seen) for lesion in lesions]
-    views = [
-        view_lesion(lesion, reference=reference, axes=axes, **seen) for lesion in list(lesions)[:MAX_ROWS] or [None]
-    ]
+    measured = [measure_lesion(lesion, **seen) for lesion in lesions]
+    views = [view_lesion(lesion, reference=reference, **seen) for lesion in list(lesions)[:MAX_ROWS] or [None]]
     headings = [_heading(number, len(lesions), m) for number, m in enumerate(measured[:MAX_ROWS], start=1)]
     if not lesions:
         headings = ["no lesion is annotated: planes through the centre of the image"]

@@ -41,10 +41,10 @@ def robust_region(box: LesionBox) -> tuple[slice, ...]:
     return box.region([max(MIN_SHELL_VOXELS, round(SHELL_SHARE * (side.stop - side.start))) for side in box.slices])
 
 
-def robust_pseudo_mask(
+def robust_walk(
     image: np.ndarray, scribbles: np.ndarray, in_box: np.ndarray, radius: np.ndarray, *, spacing_mm: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Label the voxels of the region around one lesion.
+) -> np.ndarray:
+    """Return the foreground probability of every voxel of the region around one lesion.
 
     Args:
         image: (z, y, x) float intensities of the region, not constant.
@@ -54,16 +54,18 @@ def robust_pseudo_mask(
         spacing_mm: Voxel size (z, y, x).
 
     Returns:
-        (z, y, x) bool each: foreground and background. The other voxels remain unlabelled.
+        (z, y, x) float in [0, 1].
     """
     shape_logit = np.where(in_box, shape_log_odds(radius), -np.inf)
     prior = expit(shape_logit + intensity_log_odds(image, expit(shape_logit)))
-    probability = RandomWalker(contrast_weights(image, spacing_mm=spacing_mm)).walk(
+    return RandomWalker(contrast_weights(image, spacing_mm=spacing_mm)).walk(
         scribbles, ~in_box | (radius > BACKGROUND_RADIUS) & ~scribbles, prior=prior, prior_weight=PRIOR_WEIGHT
     )
-    # a lesion hangs together: what does not hang on the scribbles remains unlabelled
-    foreground = ndimage.binary_propagation(scribbles, np.ones((3, 3, 3)), mask=probability > FOREGROUND_THRESHOLD)
-    return foreground, probability < BACKGROUND_THRESHOLD
+
+
+def hanging_on(scribbles: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return the candidates for foreground that hang on the scribbles (26-neighbourhood): a lesion hangs together."""
+    return ndimage.binary_propagation(scribbles, np.ones((3, 3, 3)), mask=candidates)
 
 
 def shape_log_odds(radius: np.ndarray) -> np.ndarray:

@@ -154,6 +154,17 @@ def csv_text(columns, rows, *, separator=","):
     return "\n".join(separator.join(str(value) for value in row) for row in [columns, *rows]) + "\n"
 
 
+def fcsv_text(positions, coordinates, *, names=None, ending=""):
+    """What 3D Slicer 4.11 writes for a point list; version 5 writes ",2,0" behind each row."""
+    columns = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+    header = f"# Markups fiducial file version = 4.11\n# CoordinateSystem = {coordinates}\n# columns = {columns}\n"
+    names = names or [f"F-{number}" for number in range(1, len(positions) + 1)]
+    return header + "".join(
+        f"vtkMRMLMarkupsFiducialNode_{number},{x},{y},{z},0,0,0,1,1,1,0,{name},,vtkMRMLScalarVolumeNode1{ending}\n"
+        for number, (name, (x, y, z)) in enumerate(zip(names, positions, strict=True))
+    )
+
+
 def read(file, image, labels=TUMOUR, case="case_007"):
     return read_lesions([file], image, case=case, labels=labels)
 
@@ -176,6 +187,8 @@ def annotation_in(file_format, image, points):
         return "case_007.json", {"coordinates": coordinates, "lesions": [{"points": positions}]}
     if kind == "slicer":
         return "case_007.mrk.json", slicer(slicer_points(image, points, coordinates=coordinates))
+    if kind == "fcsv":
+        return "case_007.fcsv", fcsv_text(positions, coordinates)
     if coordinates == "voxel":
         return "case_007.csv", csv_text(("x", "y", "z"), positions)
     return "case_007.csv", csv_text(
@@ -194,6 +207,8 @@ FORMATS = (
     "csv voxel",
     "csv LPS",
     "csv RAS",
+    "fcsv LPS",
+    "fcsv RAS",
 )
 
 
@@ -404,6 +419,64 @@ def test_several_markups_are_several_lesions(image, write):
     first, second = read(file, image)
     np.testing.assert_array_equal(first.extreme_points, EXPECTED_ZYX)
     np.testing.assert_array_equal(second.extreme_points, np.array(EXPECTED_ZYX) + (1, -1, 0))
+
+
+# ---- the older .fcsv of 3D Slicer
+
+
+@pytest.mark.parametrize(("code", "coordinates"), [("0", "RAS"), ("1", "LPS")])
+def test_fcsv_of_older_versions_numbers_the_coordinate_systems(code, coordinates, image, write):
+    content = fcsv_text(in_coordinates(image, coordinates, VOXELS_XYZ), code)
+    np.testing.assert_array_equal(read_one(write(content, "case_007.fcsv"), image).extreme_points, EXPECTED_ZYX)
+
+
+def test_fcsv_columns_are_those_its_header_names(lps_image, write):
+    rows = [f"{z},{y},{x},name" for x, y, z in in_coordinates(lps_image, "LPS", VOXELS_XYZ)]
+    content = "\r\n".join(["# CoordinateSystem = LPS", "# columns = z,y,x,label", *rows, "", ""])
+    np.testing.assert_array_equal(read_one(write(content, "case_007.fcsv"), lps_image).extreme_points, EXPECTED_ZYX)
+    rows = [f"1,{x},{y},{z}" for x, y, z in in_coordinates(lps_image, "LPS", VOXELS_XYZ)]
+    content = "\n".join(["# CoordinateSystem = LPS", *rows])
+    np.testing.assert_array_equal(read_one(write(content, "case_007.fcsv"), lps_image).extreme_points, EXPECTED_ZYX)
+
+
+def test_fcsv_points_that_were_never_placed_are_skipped(lps_image, write):
+    content = fcsv_text(in_coordinates(lps_image, "LPS", VOXELS_XYZ), "LPS", ending=",2,0")
+    content += "7,0,0,0,0,0,0,1,1,1,0,F-7,,,0,0\n8,0,0,0,0,0,0,1,1,1,0,F-8,,,1,0\n"
+    np.testing.assert_array_equal(read_one(write(content, "case_007.fcsv"), lps_image).extreme_points, EXPECTED_ZYX)
+
+
+def test_fcsv_of_two_points_is_a_box(lps_image, write):
+    content = fcsv_text(in_coordinates(lps_image, "RAS", [[12, 3, 4], [2, 15, 8]]), "RAS")
+    lesion = read_one(write(content, "case_007.fcsv"), lps_image)
+    np.testing.assert_array_equal(lesion.extreme_points, box_points((2, 3, 4), (12, 15, 8)))
+    assert lesion.source == "bounding box"
+
+
+def test_fcsv_names_are_checked_and_its_file_name_names_the_class(lps_image, write):
+    positions = in_coordinates(lps_image, "LPS", VOXELS_XYZ)
+    content = fcsv_text(positions, "LPS", names=["I", "S", "A", '"P"', "R", "L"])
+    assert read_one(write(content, "case_007.node2.fcsv"), lps_image, CLASSES).label == 2
+    content = fcsv_text(positions, "LPS", names=["I", "S", "P", "A", "R", "L"])
+    with pytest.raises(ValueError, match="'P' is not the posterior-most"):
+        read(write(content, "case_007.fcsv"), lps_image)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("# CoordinateSystem = LPS\n", ""), "CoordinateSystem.*LPS or RAS"),
+        (("= LPS", "= 2"), "CoordinateSystem.*LPS or RAS, got '2'"),
+        (("id,x,y,z,ow", "id,r,a,s,ow"), "columns x, y, z"),
+        (("F-6", "F-6,,,0"), "six control points.*got 5"),
+        (("vtkMRMLMarkupsFiducialNode_5,", "5,nan,"), "all numbers finite"),
+        (("vtkMRMLMarkupsFiducialNode_5,", "5\n"), "a value for each of the columns"),
+    ],
+)
+def test_bad_fcsv_is_refused_naming_case_and_file_and_reason(change, reason, lps_image, write):
+    content = fcsv_text(in_coordinates(lps_image, "LPS", VOXELS_XYZ), "LPS")
+    assert change[0] in content
+    with pytest.raises(ValueError, match=rf"case_007: .*case_007\.fcsv: .*({reason})"):
+        read(write(content.replace(*change), "case_007.fcsv"), lps_image)
 
 
 # ---- bounding boxes

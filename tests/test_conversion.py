@@ -31,6 +31,7 @@ from nnunetv2_simple import __version__
 from nnunetv2_simple.cases import Case, Conversion
 from nnunetv2_simple.conversion import convert_dataset
 from nnunetv2_simple.dataset_conversion import Dataset501_IBSI_STS
+from nnunetv2_simple.images import patient_axes
 
 # ---------------------------------------------------------------------------------- a conversion in which all is well
 
@@ -91,7 +92,7 @@ def training_identifiers(test_identifier):
 def test_layout_is_that_of_an_nnunet_dataset(raw, weak, dense, training_identifiers, test_identifier):
     assert names_in(raw) == ["Dataset077_Tiny", "Dataset078_Tiny_dense"]
     top = ["dataset.json", "imagesTr", "imagesTs", "labelsTr", "provenance", "provenance.json", "quality_control"]
-    assert names_in(weak) == [*top, "referencesTr", "referencesTs"]
+    assert names_in(weak) == [*top, "referencesTr", "referencesTs", "walkerTr"]
     assert names_in(dense) == ["dataset.json", "labelsTr"]
     labels = [f"{identifier}.nii.gz" for identifier in training_identifiers]
     images = [f"{identifier}_{index:04d}.nii.gz" for identifier in training_identifiers for index in range(2)]
@@ -142,7 +143,8 @@ def test_labels_are_pseudo_masks_of_the_subtraction_image_and_the_clicks(weak, t
         pre, post = (channel.astype(float) for channel in channels_of(seed))
         mask = oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed)
         points = CLICKS if identifier in CLICKED else expected_points(mask)
-        expected = expected_label(post - pre, points, mask, recipe="paper", beta=90.0)
+        axes = None if CLICKED.get(identifier) == "voxel" else patient_axes(mask)
+        expected = expected_label(post - pre, points, mask, recipe="paper", beta=90.0, axes=axes)
         label = array_of(weak / "labelsTr" / f"{identifier}.nii.gz")
         assert label.dtype == np.uint8
         assert set(np.unique(label)) == {0, 1, 2}
@@ -194,6 +196,7 @@ def test_provenance_says_where_every_label_comes_from(weak, source, training_ide
         assert Path(case["inputs"]["mask"]["file"]).parent == source / "masks"
         (lesion,) = case["lesions"]
         assert lesion["label"] == 1
+        assert (lesion["axes_zyx"] is None) == (CLICKED.get(identifier) == "voxel")
         assert lesion["warnings"] == []
         if identifier in CLICKED:
             assert lesion["source"] == "extreme points"

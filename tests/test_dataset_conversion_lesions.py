@@ -8,7 +8,7 @@ import pytest
 from conversion_cases import array_of, expected_label, oblique_image, run, write, write_points
 
 from nnunetv2_simple.dataset_conversion import convert
-from nnunetv2_simple.pseudo_mask import merge_pseudo_masks
+from nnunetv2_simple.pseudo_mask import draw_scribbles, merge_pseudo_masks
 
 SHAPE = (10, 26, 28)
 CENTRES = {"tumor1": (4, 6, 6), "tumor2": (5, 19, 7), "node": (5, 13, 21)}
@@ -63,7 +63,9 @@ def record(folder, case="case_1"):
 def test_lesions_of_two_classes_are_merged(spelling, folder, monkeypatch):
     assert convert_clicks(folder, monkeypatch, spelling, "tumor=1", "node=2", "-dense", 6) == 0
     like = oblique_image(mask_array())
-    single = [expected_label(image_array(), points_of(name), like, ignore_label=3) for name in sorted(CENTRES)]
+    single = [
+        expected_label(image_array(), points_of(name), like, ignore_label=3, axes=None) for name in sorted(CENTRES)
+    ]
     expected = merge_pseudo_masks(single, [2, 1, 1], ignore_label=3)
     label = converted(folder)
     np.testing.assert_array_equal(label, expected)
@@ -81,6 +83,19 @@ def test_lesions_of_two_classes_are_merged(spelling, folder, monkeypatch):
     assert list(dense.items()) == [("background", 0), ("tumor", 1), ("node", 2)]
     assert record(folder)["foreground_voxels"] == {"tumor": (label == 1).sum(), "node": (label == 2).sum()}
     assert record(folder)["unlabelled_voxels"] == (label == 3).sum()
+
+
+def test_scribbles_are_drawn_once_per_lesion(folder, monkeypatch):
+    drawn = []
+
+    def draw(image, points, **options):
+        drawn.append(np.asarray(points).tolist())
+        return draw_scribbles(image, points, **options)
+
+    for module in ("case_conversion", "pseudo_mask"):
+        monkeypatch.setattr(f"nnunetv2_simple.{module}.draw_scribbles", draw)
+    assert convert_clicks(folder, monkeypatch, "-labels", "tumor=1", "node=2") == 0
+    assert drawn == [lesion["extreme_points_zyx"] for lesion in record(folder)["lesions"]]
 
 
 def test_provenance_holds_every_lesion(folder, monkeypatch):
@@ -149,7 +164,8 @@ def test_recipe_and_beta_reach_the_pseudo_mask(options, folder, monkeypatch):
     assert convert_clicks(folder, monkeypatch, *options) == 0
     recipe = "robust" if "robust" in options else "paper"
     beta = {"beta": 70.0} if "70" in options else {}
-    expected = expected_label(image_array(), points_of("tumor1"), oblique_image(mask_array()), recipe=recipe, **beta)
+    like = oblique_image(mask_array())
+    expected = expected_label(image_array(), points_of("tumor1"), like, axes=None, recipe=recipe, **beta)
     np.testing.assert_array_equal(converted(folder), expected)
     parameters = record(folder)["parameters"]
     assert parameters["recipe"] == recipe

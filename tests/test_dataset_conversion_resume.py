@@ -146,7 +146,7 @@ def test_killed_with_its_workers_it_keeps_what_was_finished(folder, monkeypatch)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     before = times_below(folder / "raw")
-    assert len(before) == 2 * 4
+    assert len(before) == 2 * 5
     assert not (folder / "raw" / WEAK / "dataset.json").exists()
 
     endless.unlink()
@@ -336,11 +336,83 @@ def test_a_twin_that_is_wanted_later_is_not_left_incomplete(folder, monkeypatch,
     assert names_in(folder / "raw" / DENSE / "labelsTr") == ["case_0.nii.gz"]
 
 
+# --------------------------------------------------------------------------------- cases no longer among the input
+
+
+def without_case_1(folder):
+    for name in ("images/case_1_0000", "masks/case_1"):
+        (folder / f"{name}.nii.gz").unlink()
+
+
 def test_a_case_no_longer_in_the_list_is_refused(folder, monkeypatch, capsys):
     assert again(folder, monkeypatch) == 0
-    (folder / "images" / "case_1_0000.nii.gz").unlink()
+    before = files_below(folder / "raw")
+    without_case_1(folder)
+    for options in ([], ["--overwrite", "-num_parts", 2], ["--dry-run"]):
+        assert again(folder, monkeypatch, *options) != 0
+        message = "".join(capsys.readouterr())
+        assert "case_1" in message
+        assert "--overwrite" in message
+        assert files_below(folder / "raw") == before
+
+
+def test_overwrite_removes_cases_no_longer_in_the_list(folder, monkeypatch, capsys):
+    assert again(folder, monkeypatch) == 0
+    foreign = [folder / "raw" / WEAK / name for name in ("notes.txt", "elsewhere/case_1.nii.gz")]
+    foreign.append(folder / "raw" / DENSE / "imagesTs" / ".hidden")
+    for file in foreign:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("somebody's")
+    without_case_1(folder)
+    before = files_below(folder / "raw")
+    assert again(folder, monkeypatch, "--dry-run", "--overwrite") == 0
+    assert "WARNING case_1: would be removed" in capsys.readouterr().out
+    assert files_below(folder / "raw") == before
+    assert again(folder, monkeypatch, "--overwrite") == 0
+    assert "no longer among the input: case_1\n" in capsys.readouterr().out
+    assert all(file.read_text() == "somebody's" for file in foreign)
+    for file in foreign:
+        file.unlink()
+    assert again(folder, monkeypatch, raw=folder / "expected") == 0
+    assert files_below(folder / "raw") == files_below(folder / "expected")
+    verify_dataset_integrity(str(folder / "raw" / DENSE), num_processes=1)
+
+
+def test_killed_while_removing_it_goes_on_without_a_second_overwrite(folder, monkeypatch):
+    assert again(folder, monkeypatch, raw=folder / "converted") == 0
+    without_case_1(folder)
+    assert again(folder, monkeypatch, raw=folder / "expected") == 0
+    expected, raw = files_below(folder / "expected"), folder / "raw"
+    for num_steps in (2, 4, 7, 10, 11):  # after the mark, dataset.json, some files, all files, the record
+        shutil.rmtree(raw, ignore_errors=True)
+        shutil.copytree(folder / "converted", raw)
+        assert dies_after(num_steps, folder, raw, "--overwrite")
+        assert (raw / WEAK / "dataset.json").exists() == (num_steps == 2)
+        assert (raw / WEAK / "provenance" / "case_1.json").exists() == (num_steps < 11)
+        assert again(folder, monkeypatch, raw=raw) == 0
+        assert files_below(raw) == expected
+
+
+def test_files_of_a_dropped_case_that_are_not_recorded_stay(folder, monkeypatch, capsys):
+    assert again(folder, monkeypatch) == 0
+    without_case_1(folder)
+    file = folder / "raw" / WEAK / "imagesTr" / "case_1_0001.nii.gz"
+    file.write_text("somebody's")
+    before = files_below(folder / "raw")
     assert again(folder, monkeypatch, "--overwrite") == 2
-    assert "case_1" in capsys.readouterr().err
+    assert str(file) in capsys.readouterr().err
+    assert files_below(folder / "raw") == before
+
+
+def test_a_failed_case_that_is_gone_leaves_no_record(folder, monkeypatch):
+    (folder / "images" / "case_1_0000.nii.gz").write_bytes(b"broken")
+    assert again(folder, monkeypatch) == 1
+    without_case_1(folder)
+    assert again(folder, monkeypatch, "--overwrite") == 0
+    assert names_in(folder / "raw" / WEAK / "provenance") == ["case_0.json", "case_2.json"]
+
+
+# ---------------------------------------------------------------------------------------------------- files of others
 
 
 @pytest.mark.parametrize(
@@ -349,6 +421,7 @@ def test_a_case_no_longer_in_the_list_is_refused(folder, monkeypatch, capsys):
         f"{WEAK}/imagesTr/case_0_0000.nii.gz",
         f"{WEAK}/labelsTr/case_0.nii.gz",
         f"{WEAK}/labelsTr/somebody.nii.gz",
+        f"{WEAK}/walkerTr/case_0_0001.nii.gz",
         f"{WEAK}/quality_control/case_0.png",
         f"{WEAK}/dataset.json",
         f"{WEAK}/provenance.json",

@@ -63,6 +63,12 @@ def die(_):
     os._exit(9)
 
 
+def die_of_item_3(item):
+    if item == "item 3":
+        time.sleep(0.5)  # the others are done by then
+        os._exit(9)
+
+
 def wait_until(condition, timeout_s=120):
     end = time.monotonic() + timeout_s
     while not condition():
@@ -108,6 +114,17 @@ def test_the_items_of_a_worker_that_dies_are_run_once_more(kind, tmp_path, reque
 def test_workers_that_keep_dying_are_given_up():
     with open_workers(num_processes=2) as run_items, pytest.raises(ConnectionError, match="4 cases are left"):
         list(run_items(die, range(4)))
+
+
+def test_a_dask_cluster_whose_workers_keep_dying_is_given_up_naming_the_item(scheduler):
+    """With nothing on disk by which the item could be refused, as in a dry run."""
+    with (
+        open_workers(dask_scheduler=scheduler) as run_items,
+        pytest.raises(ConnectionError, match="worker processes keep dying.* with item 3"),
+    ):
+        list(run_items(die_of_item_3, [f"item {number}" for number in range(6)]))
+    with open_workers(dask_scheduler=scheduler) as run_items:
+        assert sorted(run_items(square, range(4))) == [(number, number**2) for number in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +194,8 @@ def test_all_ways_make_the_same_dataset(folder, scheduler, monkeypatch):
     assert run(monkeypatch, folder / "processes", *arguments_of(folder), "-np", 2) == 0
     assert run(monkeypatch, folder / "dask", *arguments_of(folder), "-dask", scheduler) == 0
     expected = files_below(folder / "here")
-    assert len(expected) == 3 * 5 + 3  # image, label, reference, picture, record; and of the dataset
+    # image, label, walker's probabilities, reference, picture, record; page, provenance.json, dataset.json
+    assert len(expected) == 3 * 6 + 3
     assert files_below(folder / "processes") == files_below(folder / "dask") == expected
 
 

@@ -1,4 +1,5 @@
 import itertools
+import re
 import warnings
 
 import numpy as np
@@ -450,6 +451,33 @@ def test_options_out_of_range_are_refused(option):
     points = [[0, 3, 3], [4, 3, 3], [2, 0, 3], [2, 5, 3], [2, 3, 0], [2, 3, 6]]
     with pytest.raises(ValueError, match=str(next(iter(option.values())))):
         generate_pseudo_mask(image, points, spacing_mm=(1, 1, 1), **option)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "robust"])
+def test_scribbles_that_were_drawn_before_are_taken_as_they_are(recipe, small):
+    image, points, spacing_mm = small
+    options = {"spacing_mm": spacing_mm, "recipe": recipe}
+    drawn = draw_scribbles(image, points, **options)
+    expected = generate_pseudo_mask(image, points, **options)
+    np.testing.assert_array_equal(generate_pseudo_mask(image, points, scribbles=drawn, **options), expected)
+    in_box = inside_box(points, image.shape)
+    np.testing.assert_array_equal(generate_pseudo_mask(image, points, scribbles=in_box, **options) == 1, in_box)
+
+
+@pytest.mark.parametrize("kind", ["another shape", "no booleans", "outside the box", "empty"])
+def test_scribbles_that_cannot_have_been_drawn_are_refused(kind, small):
+    image, points, spacing_mm = small
+    scribbles = draw_scribbles(image, points, spacing_mm=spacing_mm)
+    if kind == "another shape":
+        scribbles, named = scribbles[1:], str(scribbles[1:].shape)
+    elif kind == "no booleans":
+        scribbles, named = scribbles.astype(np.uint8), "uint8"
+    elif kind == "empty":
+        scribbles, named = scribbles & False, "0 of 0 voxels inside"
+    else:
+        scribbles[0, 0, 0], named = True, f"got {scribbles.sum()} of {scribbles.sum() + 1} voxels inside"
+    with pytest.raises(ValueError, match=f"scribbles.*{re.escape(named)}"):
+        generate_pseudo_mask(image, points, spacing_mm=spacing_mm, scribbles=scribbles)
 
 
 def sampled_lesion(positions_mm):

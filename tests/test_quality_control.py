@@ -4,14 +4,15 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from nnunetv2_simple.annotations import Lesion
 from nnunetv2_simple.quality_control import draw_sheet, measure_case, write_page
 from nnunetv2_simple.quality_panel import FOREGROUND_COLOUR
 from nnunetv2_simple.quality_warnings import lesion_warnings
@@ -26,7 +27,7 @@ def make_lesion(lower, upper, label=1):
     points = np.tile((np.array(lower) + np.array(upper)) // 2, (6, 1))
     for axis in range(3):
         points[2 * axis, axis], points[2 * axis + 1, axis] = lower[axis], upper[axis]
-    return SimpleNamespace(extreme_points=points, label=label, source="extreme points")
+    return Lesion(points, label)
 
 
 def make_case(lesions, shape=SHAPE, **changed):
@@ -227,10 +228,9 @@ def test_oblique_box():
     axes = np.array([[1, 0, 0], [0, half, half], [0, -half, half]])
     diagonal = np.arange(4, 11)
     points = np.array([[3, 7, 7]] * 2 + [[3, 4, 4], [3, 10, 10]] + [[3, 7, 7]] * 2)
-    lesion = SimpleNamespace(extreme_points=points, label=1, source="extreme points")
-    case = make_case([lesion], shape=(7, 15, 15), spacing_mm=(2.0, 1.0, 1.0))
+    case = make_case([Lesion(points)], shape=(7, 15, 15), spacing_mm=(2.0, 1.0, 1.0))
     case["label"][3, diagonal, diagonal] = 1
-    straight, oblique = measure_case(**case), measure_case(**case, axes=axes)
+    straight, oblique = measure_case(**case), measure_case(**case | {"lesions": [Lesion(points, axes=axes)]})
     assert straight["box_size_mm"] == [2, 7, 7]
     assert straight["foreground_fraction"] == pytest.approx(7 / 49)
     assert oblique["box_size_mm"] == pytest.approx([2, 6 * math.sqrt(2) + math.sqrt(2), math.sqrt(2)])
@@ -392,7 +392,7 @@ def test_the_reference_reaches_nothing_but_the_evaluation(case):
 
 
 def test_json_can_hold_the_measures(case):
-    case["lesions"][0].label = np.int64(1)
+    case["lesions"] = [replace(case["lesions"][0], label=np.int64(1))]
     case["label"][4, 6, 8] = 1
     measured = measure_case(**case, reference=case["label"] % IGNORE)
     assert json.loads(json.dumps(measured, allow_nan=False)) == measured
@@ -495,7 +495,8 @@ def test_sheet_of_an_oblique_image_differs(full_case, tmp_path):
     half = math.sqrt(0.5)
     axes = np.array([[1, 0, 0], [0, half, half], [0, -half, half]])
     straight = sheet_pixels(tmp_path / "straight.png", full_case)
-    assert not np.array_equal(straight, sheet_pixels(tmp_path / "oblique.png", full_case, axes=axes))
+    full_case["lesions"] = [replace(lesion, axes=axes) for lesion in full_case["lesions"]]
+    assert not np.array_equal(straight, sheet_pixels(tmp_path / "oblique.png", full_case))
 
 
 def test_no_global_state_of_matplotlib():
