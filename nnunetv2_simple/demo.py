@@ -48,6 +48,7 @@ class Demo:
             "nnUNet_extTrainer": str(trainer_folder()),
             "nnUNet_n_proc_DA": "1",
             "nnUNet_def_n_proc": "2",
+            "OMP_WAIT_POLICY": "PASSIVE",  # on few cores, threads that wait busily hold up those that work
             "PYTHONUNBUFFERED": "1",
         }
         self.start = time.monotonic()

@@ -24,7 +24,7 @@ def read(file: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
 
 
-def wait_for(text: str, log: Path, *, seconds: float = 120) -> None:
+def wait_for(text: str, log: Path, *, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while text not in (log.read_text() if log.exists() else ""):
         assert time.monotonic() < deadline, f"{text!r} did not appear:\n{log.read_text()[-3000:]}"
