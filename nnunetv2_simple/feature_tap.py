@@ -31,7 +31,7 @@ class FeatureTap:
             the LeakyReLU that this layer's input has left.
 
     Raises:
-        NotImplementedError: If the network has no ``decoder.seg_layers``.
+        NotImplementedError: If the network has no ``decoder.seg_layers``, or no LeakyReLU to tap before.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.2.
@@ -44,7 +44,9 @@ class FeatureTap:
                 f"{type(unwrap(network)).__name__} has no decoder with seg_layers, so its voxel features cannot be "
                 f"tapped; use an architecture with nnU-Net's U-Net decoder"
             )
-        self._tap = tap
+        self._negative_slope = 1.0
+        if tap == "before_nonlinearity":
+            self._negative_slope = _last_leaky_relu(unwrap(network).decoder.stages[-1]).negative_slope
         self._features: torch.Tensor | None = None
         self._hook = segmentation_layers[-1].register_forward_pre_hook(self._keep)
 
@@ -55,11 +57,18 @@ class FeatureTap:
         """Return the features (B, D, *spatial) of the latest forward pass and let go of them."""
         assert self._features is not None, "no forward pass since the features were last taken"
         features, self._features = self._features, None
-        if self._tap == "before_nonlinearity":
-            features = torch.where(features < 0, features / 0.01, features)
+        if self._negative_slope != 1.0:  # undone here, as nnU-Net's LeakyReLU overwrites what it is given
+            features = torch.where(features < 0, features / self._negative_slope, features)
         return features
 
     def close(self) -> None:
         """Remove the hook."""
         self._hook.remove()
         self._features = None
+
+
+def _last_leaky_relu(stage: nn.Module) -> nn.LeakyReLU:
+    nonlinearities = [module for module in stage.modules() if isinstance(module, nn.LeakyReLU)]
+    if not nonlinearities:
+        raise NotImplementedError("features before the nonlinearity can be had of networks with LeakyReLU only")
+    return nonlinearities[-1]

@@ -11,9 +11,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 from nnunet_environment import DATASET, PLANS, NNUNetEnvironment, build_environment
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy.special import logit
+
+from nnunetv2_simple.retraining import write_preprocessed_labels, write_pseudo_masks
 
 TRAINER = "SimPLeTrainer_Tiny"
 PHASES = ("train", "finetune", "retrain")
@@ -131,6 +134,31 @@ def test_pseudo_masks_weigh_the_fine_tuned_network_and_the_walker_inside_the_box
     assert changed, "a network that changes nothing makes this test void"
 
 
+@pytest.mark.parametrize("network_weight", [None, 0.25])
+def test_without_the_walker_the_network_decides_alone(
+    environment, fold, predictions, tmp_path, monkeypatch, network_weight
+):
+    """As in the paper without a weight; with one, what is labelled is kept."""
+    monkeypatch.setenv("nnUNet_extTrainer", environment.variables["nnUNet_extTrainer"])
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(fold.parent), (0,), "checkpoint_finetune.pth")
+    case = environment.splits["train"][0]
+    write_pseudo_masks(
+        predictor,
+        nnUNetDatasetBlosc2(str(environment.preprocessed / "nnUNetPlans_3d_fullres"), [case]),
+        weak_label_folder=str(environment.preprocessed / "gt_segmentations"),
+        output_folder=str(tmp_path),
+        log=print,
+        network_weight=network_weight,
+    )
+    weak_label = read(environment.dataset / "labelsTr" / f"{case}.nii.gz")
+    network = read(predictions["finetune"] / f"{case}.nii.gz")
+    kept = weak_label == 0 if network_weight is None else weak_label != 2
+    expected = np.where(kept, weak_label, network)
+    np.testing.assert_array_equal(read(tmp_path / f"{case}.nii.gz"), expected)
+    assert (expected != weak_label).any()
+
+
 def test_what_the_pseudo_masks_come_from_is_said_at_the_start(environment, killed_logs):
     assert f"weigh the network against the walker's opinion in {environment.dataset}" in killed_logs[0]
 
@@ -159,8 +187,6 @@ def test_retrained_labels_are_what_nnunets_preprocessing_makes_of_the_pseudo_mas
 
 def test_a_corrected_pseudo_mask_is_what_the_retraining_learns(environment, fold):
     """Somebody edits a pseudo-mask between the phases: the label on the preprocessed grid follows."""
-    from nnunetv2_simple.retraining import write_preprocessed_labels
-
     plans_manager = PlansManager(str(environment.preprocessed / f"{PLANS}.json"))
     configuration = plans_manager.get_configuration("3d_fullres")
     case = environment.splits["train"][0]

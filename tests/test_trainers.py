@@ -15,6 +15,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+from nnunetv2_simple.feature_tap import FeatureTap
 from nnunetv2_simple.phase_loss import PartialCrossEntropyLoss, PhaseLoss
 from nnunetv2_simple.phased_trainer import PhasedTrainer, PhasePolyLRScheduler
 from nnunetv2_simple.phases import FINETUNE, RETRAIN, TRAIN, first_epoch, phase_at
@@ -216,6 +217,28 @@ def test_tapped_features_are_the_input_of_the_last_segmentation_layer():
     torch.testing.assert_close(trainer.network.decoder.seg_layers[-1](features), logits)
 
 
+def test_features_can_be_tapped_before_the_nonlinearity():
+    trainer = make_trainer()
+    trainer.initialize()
+    network, data = trainer.network, batch()["data"]
+    seen = []
+    nonlinearity = network.decoder.stages[-1].convs[-1].nonlin
+    nonlinearity.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    tap = FeatureTap(network, "before_nonlinearity")
+    network(data)
+    features = tap.pop()
+    torch.testing.assert_close(features, seen[0])
+    assert (features < -0.5).any()
+
+
+def test_a_network_without_leaky_relu_cannot_be_tapped_before_it():
+    network = torch.nn.Module()
+    network.decoder = torch.nn.Module()
+    network.decoder.seg_layers = network.decoder.stages = torch.nn.ModuleList([torch.nn.Conv3d(1, 1, 1)])
+    with pytest.raises(NotImplementedError, match="LeakyReLU"):
+        FeatureTap(network, "before_nonlinearity")
+
+
 def test_a_single_phase_trainer_has_no_feature_tap_without_a_voxel_term():
     trainer = make_trainer("nnUNetTrainerPartialCE")
     trainer.initialize()
@@ -254,7 +277,5 @@ def test_cascades_are_refused():
 
 
 def test_a_network_without_nnunets_decoder_is_refused():
-    from nnunetv2_simple.feature_tap import FeatureTap
-
     with pytest.raises(NotImplementedError, match="decoder"):
         FeatureTap(torch.nn.Linear(1, 1))
