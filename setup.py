@@ -25,6 +25,12 @@ if __name__ == "__main__":
         },
         packages=[
             "nnunetv2_simple",
+            "nnunetv2_simple.annotations",
+            "nnunetv2_simple.conversion",
+            "nnunetv2_simple.quality_control",
+            "nnunetv2_simple.training",
+            "nnunetv2_simple.comparison",
+            "nnunetv2_simple.report",
             "nnunetv2_simple.trainers",
             "nnunetv2_simple.dataset_conversion",
         ],
@@ -52,7 +58,7 @@ if __name__ == "__main__":
         },
         entry_points={
             "console_scripts": [
-                "nnUNetv2_simple_compare = nnunetv2_simple.comparison:main",
+                "nnUNetv2_simple_compare = nnunetv2_simple.comparison.compare:main",
                 "nnUNetv2_simple_convert = nnunetv2_simple.dataset_conversion.convert:main",
                 "nnUNetv2_simple_demo = nnunetv2_simple.demo:main",
                 "nnUNetv2_simple_trainers = nnunetv2_simple.trainer_folder:main",

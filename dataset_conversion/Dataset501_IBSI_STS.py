@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_simple.cases import Case
+from nnunetv2_simple.conversion.cases import Case
 from nnunetv2_simple.dataset_conversion.command_line import add_common_options, convert, existing_folder
 
 

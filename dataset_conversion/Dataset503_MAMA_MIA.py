@@ -21,7 +21,7 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnunetv2_simple.cases import Case, WalkerImage
+from nnunetv2_simple.conversion.cases import Case, WalkerImage
 from nnunetv2_simple.dataset_conversion.command_line import (
     add_common_options,
     add_option,

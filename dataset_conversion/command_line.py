@@ -11,8 +11,8 @@ import numpy as np
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from tqdm import tqdm
 
-from nnunetv2_simple.cases import DEFAULT_CLASS, DEFAULT_RECIPE, Case, Conversion, WalkerImage
-from nnunetv2_simple.conversion import (
+from nnunetv2_simple.conversion.cases import DEFAULT_CLASS, DEFAULT_RECIPE, Case, Conversion, WalkerImage
+from nnunetv2_simple.conversion.dataset import (
     cases_of_part,
     check_dataset,
     convert_dataset,

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_simple.annotations import find_annotations
-from nnunetv2_simple.cases import Case, WalkerImage
+from nnunetv2_simple.annotations.lesions import find_annotations
+from nnunetv2_simple.conversion.cases import Case, WalkerImage
 from nnunetv2_simple.dataset_conversion.command_line import (
     add_common_options,
     add_option,
@@ -24,7 +24,7 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
 
     Args:
         images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...
-        annotations: The annotated lesions (see :func:`nnunetv2_simple.annotations.find_annotations`).
+        annotations: The annotated lesions (see :func:`nnunetv2_simple.annotations.lesions.find_annotations`).
         masks: Holds ``<case>.nii.gz``, dense masks.
 
     Raises:

@@ -1,6 +1,6 @@
 """From a converted dataset to the datasets that SimPLe is compared with: same images, other labels.
 
-See :mod:`nnunetv2_simple.rival_labels` for the kinds of labels.
+See :mod:`nnunetv2_simple.comparison.rival_labels` for the kinds of labels.
 """
 
 import argparse
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_raw
 
+from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS, rival_dataset_name, write_rival_dataset
 from nnunetv2_simple.dataset_conversion.command_line import add_option, check_dataset_ids, progress_bar
-from nnunetv2_simple.rival_datasets import RIVAL_KINDS, rival_dataset_name, write_rival_dataset
 
 
 def _weak_dataset_folder(raw: Path, dataset_id: int) -> Path:

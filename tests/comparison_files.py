@@ -10,8 +10,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from nnunetv2_simple.compared_methods import METHODS, Method
-from nnunetv2_simple.comparison_settings import Comparison
+from nnunetv2_simple.comparison.methods import METHODS, Method
+from nnunetv2_simple.comparison.settings import Comparison
 
 WEAK, DENSE, PLANS = "Dataset501_Toy", "Dataset502_Toy_dense", "nnUNetPlans"
 TRAINING_CASES = tuple(f"train_{number}" for number in range(6))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_simple.cases import DEFAULT_RECIPE
+from nnunetv2_simple.conversion.cases import DEFAULT_RECIPE
 from nnunetv2_simple.dataset_conversion import convert
 from nnunetv2_simple.extreme_points import extreme_points_from_mask
 from nnunetv2_simple.images import patient_axes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_simple.annotations import (
+from nnunetv2_simple.annotations.lesions import (
     MERGE_DISTANCE_MM,
     Lesion,
     annotation_warnings,

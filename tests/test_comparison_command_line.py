@@ -7,11 +7,11 @@ import sys
 import pytest
 from comparison_files import DENSE, PLANS, environment_variables, write_environment, write_plans
 
-from nnunetv2_simple.command_runner import CommandError, CommandRunner, locked
-from nnunetv2_simple.comparison import find_comparison, main, parse_arguments, remember_settings
-from nnunetv2_simple.comparison_commands import searched_trainer_folders
+from nnunetv2_simple.comparison.command_runner import CommandError, CommandRunner, locked
+from nnunetv2_simple.comparison.commands import searched_trainer_folders
+from nnunetv2_simple.comparison.compare import find_comparison, main, parse_arguments, remember_settings
+from nnunetv2_simple.comparison.trainer_schedules import trainer_schedules
 from nnunetv2_simple.trainer_folder import trainer_folder
-from nnunetv2_simple.trainer_schedules import trainer_schedules
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_failing_command_ends_the_comparison(folder, capsys, monkeypatch):
     def fail(comparison, *, report_only):
         CommandRunner(folder / "logs", {}).run(("python", "-m", "nnunetv2_simple.no_such_module"), "broken")
 
-    monkeypatch.setattr("nnunetv2_simple.comparison.compare", fail)
+    monkeypatch.setattr("nnunetv2_simple.comparison.compare.compare", fail)
     assert main(words(folder, "-methods", "pce")) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("FAILED: python -m nnunetv2_simple.no_such_module")
@@ -109,8 +109,10 @@ def test_a_failing_command_ends_the_comparison(folder, capsys, monkeypatch):
 
 
 def test_two_runs_cannot_write_to_one_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnunetv2_simple.command_runner.LOCK_AWAITED_S", 0.5)
-    holder = "import sys, time; from nnunetv2_simple.command_runner import locked; from pathlib import Path\n"
+    monkeypatch.setattr("nnunetv2_simple.comparison.command_runner.LOCK_AWAITED_S", 0.5)
+    holder = (
+        "import sys, time; from nnunetv2_simple.comparison.command_runner import locked; from pathlib import Path\n"
+    )
     holder += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", holder, tmp_path / ".lock"], stdout=subprocess.PIPE, text=True)
     try:

@@ -19,7 +19,7 @@ from comparison_files import (
 )
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
-from nnunetv2_simple.comparison_datasets import (
+from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
     find_dataset,
@@ -30,7 +30,7 @@ from nnunetv2_simple.comparison_datasets import (
     walker_channel,
     weak_splits,
 )
-from nnunetv2_simple.comparison_preparation import missing_preparations, prepare
+from nnunetv2_simple.comparison.preparation import missing_preparations, prepare
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ def environment(tmp_path_factory) -> NNUNetEnvironment:
 def command(environment: NNUNetEnvironment, *options: str) -> list[str]:
     folder = environment.folder
     words = [
-        *(sys.executable, "-m", "nnunetv2_simple.comparison", "-weak", "501", "-dense", "502", "-methods", *METHODS),
+        *(sys.executable, "-m", "nnunetv2_simple.comparison.compare", "-weak", "501", "-dense", "502"),
+        *("-methods", *METHODS),
         *("-i", folder / "test_images", "-ref", folder / "masks", "-o", folder / "out", "-p", PLANS),
         *("-length", "Minimal", "-device", "cpu", "-np", "1", "-disable_tta", *options),
     ]

@@ -5,13 +5,13 @@ import os
 import pytest
 from comparison_files import DENSE, TEST_CASES, age, make_comparison, write_checkpoint, write_environment
 
-from nnunetv2_simple.comparison_predictions import (
+from nnunetv2_simple.comparison.predictions import (
     is_predicted,
     keep_complete_predictions,
     running_folder,
     what_is_wrong,
 )
-from nnunetv2_simple.comparison_settings import Comparison
+from nnunetv2_simple.comparison.settings import Comparison
 
 
 @pytest.fixture

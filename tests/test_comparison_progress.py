@@ -2,9 +2,9 @@
 
 from comparison_files import TEST_CASES
 
-from nnunetv2_simple import comparison_progress
-from nnunetv2_simple.comparison_progress import EpochReader, Progress
-from nnunetv2_simple.trainer_schedules import iterations_until, num_iterations
+from nnunetv2_simple.comparison import progress as comparison_progress
+from nnunetv2_simple.comparison.progress import EpochReader, Progress
+from nnunetv2_simple.comparison.trainer_schedules import iterations_until, num_iterations
 
 SCHEDULE = [[2, 10], [3, 4]]
 

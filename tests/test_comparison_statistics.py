@@ -2,7 +2,7 @@
 
 import pytest
 
-from nnunetv2_simple.comparison_statistics import compare_dice, summarise
+from nnunetv2_simple.comparison.statistics import compare_dice, summarise
 
 
 def case(dice: float) -> dict:

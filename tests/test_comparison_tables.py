@@ -16,12 +16,12 @@ from comparison_files import (
     write_volume,
 )
 
-from nnunetv2_simple.compared_methods import METHODS, choose_methods
-from nnunetv2_simple.comparison_results import collect_results
-from nnunetv2_simple.comparison_runs import score_existing
-from nnunetv2_simple.comparison_scores import is_scored, score_predictions
-from nnunetv2_simple.comparison_tables import write_tables
-from nnunetv2_simple.training_state import note_costs
+from nnunetv2_simple.comparison.methods import METHODS, choose_methods
+from nnunetv2_simple.comparison.results import collect_results
+from nnunetv2_simple.comparison.runs import score_existing
+from nnunetv2_simple.comparison.scores import is_scored, score_predictions
+from nnunetv2_simple.comparison.tables import write_tables
+from nnunetv2_simple.comparison.training_state import note_costs
 
 VOXEL_ML = 0.7 * 1.5 * 3.0 / 1000
 

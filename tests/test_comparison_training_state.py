@@ -3,8 +3,8 @@
 import pytest
 from comparison_files import make_comparison, truncate, write_checkpoint, write_environment
 
-from nnunetv2_simple.comparison_settings import Training
-from nnunetv2_simple.training_state import cost, is_done, note_costs, num_epochs_done, prepare_to_resume
+from nnunetv2_simple.comparison.settings import Training
+from nnunetv2_simple.comparison.training_state import cost, is_done, note_costs, num_epochs_done, prepare_to_resume
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ from conversion_cases import (
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.cases import Case, Conversion
-from nnunetv2_simple.conversion import convert_dataset
+from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.dataset import convert_dataset
 from nnunetv2_simple.dataset_conversion import Dataset501_IBSI_STS
 from nnunetv2_simple.images import patient_axes
 
@@ -320,7 +320,7 @@ def test_a_case_that_cannot_be_drawn_fails(tmp_path, monkeypatch, capsys):
 
     for identifier in ("case_1", "case_2"):
         write_single_channel_case(tmp_path, identifier)
-    monkeypatch.setattr("nnunetv2_simple.case_conversion.draw_sheet", draw_sheet)
+    monkeypatch.setattr("nnunetv2_simple.conversion.case_conversion.draw_sheet", draw_sheet)
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Undrawn"]
     assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
     assert "FAILED case_1: RuntimeError: no room for sheet.png" in capsys.readouterr().err

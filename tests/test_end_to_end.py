@@ -16,7 +16,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy.special import logit
 
-from nnunetv2_simple.retraining import write_preprocessed_labels, write_pseudo_masks
+from nnunetv2_simple.training.retraining import write_preprocessed_labels, write_pseudo_masks
 
 TRAINER = "SimPLeTrainer_Tiny"
 PHASES = ("train", "finetune", "retrain")

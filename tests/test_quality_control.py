@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnunetv2_simple.annotations import Lesion
+from nnunetv2_simple.annotations.lesions import Lesion
 from nnunetv2_simple.quality_control import draw_sheet, measure_case, write_page
-from nnunetv2_simple.quality_panel import FOREGROUND_COLOUR
-from nnunetv2_simple.quality_warnings import lesion_warnings
+from nnunetv2_simple.quality_control.panel import FOREGROUND_COLOUR
+from nnunetv2_simple.quality_control.warnings import lesion_warnings
 
 SPACING_MM = (5.0, 2.5, 1.0)  # a voxel has 0.0125 ml; the shell of 5 mm is 1, 2 and 5 voxels wide
 SHAPE = (7, 10, 15)

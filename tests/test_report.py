@@ -15,12 +15,12 @@ import report_example
 from PIL import Image
 from report_example import DICE, REFERENCE, SHAPE, TEST_CASES, TITLES, block, write_comparison, write_volume
 
-from nnunetv2_simple.report import write_report
-from nnunetv2_simple.report_charts import box_plots
-from nnunetv2_simple.report_data import read_comparison
-from nnunetv2_simple.report_figure import interactive_figure
-from nnunetv2_simple.report_headline import headline
-from nnunetv2_simple.report_tables import results_table
+from nnunetv2_simple.report.charts import box_plots
+from nnunetv2_simple.report.data import read_comparison
+from nnunetv2_simple.report.figure import interactive_figure
+from nnunetv2_simple.report.headline import headline
+from nnunetv2_simple.report.page import write_report
+from nnunetv2_simple.report.tables import results_table
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

@@ -1,8 +1,8 @@
 import pytest
 
-from nnunetv2_simple.report_data import worst_median_best
-from nnunetv2_simple.report_format import count, duration, mean_and_std, number, p_value, title_html
-from nnunetv2_simple.report_tables import annotation_effort
+from nnunetv2_simple.report.data import worst_median_best
+from nnunetv2_simple.report.format import count, duration, mean_and_std, number, p_value, title_html
+from nnunetv2_simple.report.tables import annotation_effort
 
 
 @pytest.mark.parametrize(

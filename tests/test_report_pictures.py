@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from report_example import TRAINING_CASES, write_checkpoint, write_comparison
 
-from nnunetv2_simple.report_curves import draw_training, read_training, training_curves
-from nnunetv2_simple.report_data import UnavailableError, read_comparison
-from nnunetv2_simple.report_slices import draw_slice, grey_range_of, slice_across, window_around
-from nnunetv2_simple.report_stages import find_training_cases, mean_dice
+from nnunetv2_simple.report.curves import draw_training, read_training, training_curves
+from nnunetv2_simple.report.data import UnavailableError, read_comparison
+from nnunetv2_simple.report.slices import draw_slice, grey_range_of, slice_across, window_around
+from nnunetv2_simple.report.stages import find_training_cases, mean_dice
 
 
 def mask_with(shape, *voxels):

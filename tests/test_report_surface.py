@@ -5,9 +5,9 @@ import plotly.graph_objects as go
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_simple.report_cases import PicturedCase
-from nnunetv2_simple.report_models import _CaseView
-from nnunetv2_simple.report_surface import SurfaceMaker, signed_distance_to
+from nnunetv2_simple.report.cases import PicturedCase
+from nnunetv2_simple.report.models import _CaseView
+from nnunetv2_simple.report.surface import SurfaceMaker, signed_distance_to
 
 SPACING_MM = (4.0, 1.0, 2.0)
 
@@ -94,7 +94,7 @@ def test_large_images_are_taken_more_coarsely(monkeypatch):
     ball = ((z - 20) * 2) ** 2 + (y - 30) ** 2 + (x - 40) ** 2 <= 24**2
     speck = np.zeros_like(ball)
     speck[21, 35, 45] = True
-    monkeypatch.setattr("nnunetv2_simple.report_surface.MAX_GRID_VOXELS", 2000)  # 48^3 mm3 / 2000 = 3.8 mm each way
+    monkeypatch.setattr("nnunetv2_simple.report.surface.MAX_GRID_VOXELS", 2000)  # 48^3 mm3 / 2000 = 3.8 mm each way
     make_surface = SurfaceMaker([ball, speck], spacing_mm=(2.0, 1.0, 1.0))
     assert make_surface.step_mm == pytest.approx(3.85, abs=0.1)
     radii = np.linalg.norm(make_surface(ball).vertices_mm - (40, 30, 40), axis=1)

@@ -17,10 +17,10 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 from skimage.segmentation import random_walker
 
+from nnunetv2_simple.comparison.rival_datasets import rival_dataset_name, write_rival_dataset
+from nnunetv2_simple.comparison.rival_labels import rival_label
 from nnunetv2_simple.dataset_conversion import rivals
 from nnunetv2_simple.pseudo_mask import dense_pseudo_mask, draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
-from nnunetv2_simple.rival_datasets import rival_dataset_name, write_rival_dataset
-from nnunetv2_simple.rival_labels import rival_label
 from nnunetv2_simple.robust_recipe import contrast_weights, intensity_log_odds, shape_log_odds
 
 SHAPE, SPACING_MM = (10, 26, 28), (2.7, 1.1, 0.8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_simple.segmentation_scores import score_case, score_mask
+from nnunetv2_simple.comparison.segmentation_scores import score_case, score_mask
 
 SPACING_MM = (3.0, 1.5, 0.7)
 

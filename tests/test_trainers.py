@@ -15,12 +15,12 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-from nnunetv2_simple.feature_tap import FeatureTap
-from nnunetv2_simple.phase_loss import PartialCrossEntropyLoss, PhaseLoss
-from nnunetv2_simple.phased_trainer import PhasedTrainer, PhasePolyLRScheduler
-from nnunetv2_simple.phases import FINETUNE, RETRAIN, TRAIN, first_epoch, phase_at
 from nnunetv2_simple.trainer_folder import trainer_folder
-from nnunetv2_simple.voxel_terms import ContrastiveTerm, PropagationTerm
+from nnunetv2_simple.training.feature_tap import FeatureTap
+from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
+from nnunetv2_simple.training.phased_trainer import PhasedTrainer, PhasePolyLRScheduler
+from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN, first_epoch, phase_at
+from nnunetv2_simple.training.voxel_terms import ContrastiveTerm, PropagationTerm
 
 LABELS = {"background": 0, "tumour": 1, "ignore": 2}
 TRAINER_NAMES = [

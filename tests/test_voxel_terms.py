@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from nnunetv2_simple.losses import crf_loss
 from nnunetv2_simple.propagation import propagate_labels
-from nnunetv2_simple.voxel_terms import ContrastiveTerm, CRFTerm, PropagationTerm, VoxelBatch
+from nnunetv2_simple.training.voxel_terms import ContrastiveTerm, CRFTerm, PropagationTerm, VoxelBatch
 
 IGNORE = 2
 SHAPE = (2, 1, 4, 5, 6)

@@ -1,5 +1,5 @@
-from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import FINETUNE, RETRAIN, TRAIN_CRF
+from nnunetv2_simple.training.phased_trainer import PhasedTrainer
+from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN_CRF
 
 
 class SimPLeTrainer_CRF(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)

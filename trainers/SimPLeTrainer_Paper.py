@@ -1,5 +1,5 @@
-from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import PAPER_FINETUNE, PAPER_RETRAIN, PAPER_TRAIN
+from nnunetv2_simple.training.phased_trainer import PhasedTrainer
+from nnunetv2_simple.training.phases import PAPER_FINETUNE, PAPER_RETRAIN, PAPER_TRAIN
 
 
 class SimPLeTrainer_Paper(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)

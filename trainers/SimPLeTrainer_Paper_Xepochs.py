@@ -1,7 +1,7 @@
 """Length variants of SimPLeTrainer_Paper: compare with nnUNetTrainer_Nepochs."""
 
-from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import PAPER_FINETUNE, PAPER_RETRAIN, PAPER_TRAIN, with_800_iterations, with_epochs
+from nnunetv2_simple.training.phased_trainer import PhasedTrainer
+from nnunetv2_simple.training.phases import PAPER_FINETUNE, PAPER_RETRAIN, PAPER_TRAIN, with_800_iterations, with_epochs
 
 PHASES = (PAPER_TRAIN, PAPER_FINETUNE, PAPER_RETRAIN)
 

@@ -1,5 +1,5 @@
-from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import TRAIN_PARTIAL_CE
+from nnunetv2_simple.training.phased_trainer import PhasedTrainer
+from nnunetv2_simple.training.phases import TRAIN_PARTIAL_CE
 
 
 class nnUNetTrainerPartialCE(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)

@@ -1,7 +1,7 @@
 """Length variants of nnUNetTrainerPartialCE: compare with nnUNetTrainer_Nepochs."""
 
-from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import TRAIN_PARTIAL_CE, with_800_iterations, with_epochs
+from nnunetv2_simple.training.phased_trainer import PhasedTrainer
+from nnunetv2_simple.training.phases import TRAIN_PARTIAL_CE, with_800_iterations, with_epochs
 
 PHASES = (TRAIN_PARTIAL_CE,)
 

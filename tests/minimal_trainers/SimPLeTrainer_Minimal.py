@@ -3,8 +3,8 @@ pseudo-masks take most of the time."""
 
 from dataclasses import replace
 
-from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import FINETUNE, TRAIN
+from nnunetv2_simple.training.phased_trainer import PhasedTrainer
+from nnunetv2_simple.training.phases import FINETUNE, TRAIN
 
 MINIMAL = {"num_epochs": 4, "num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 1}
 

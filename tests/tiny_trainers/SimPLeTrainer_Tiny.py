@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from nnunetv2_simple.phased_trainer import PhasedTrainer
-from nnunetv2_simple.phases import FINETUNE, RETRAIN, TRAIN
+from nnunetv2_simple.training.phased_trainer import PhasedTrainer
+from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN
 
 TINY = {"num_epochs": 3, "num_iterations_per_epoch": 4, "num_val_iterations_per_epoch": 1}
 

@@ -1,0 +1,1 @@
+"""What people clicked or drew, in any of the formats they have: files -> marks -> lesions."""

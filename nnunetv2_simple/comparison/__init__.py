@@ -1,0 +1,1 @@
+"""nnUNetv2_simple_compare: methods -> datasets -> trainings -> predictions -> scores -> tables."""

@@ -1,0 +1,209 @@
+"""The datasets of a comparison: found, and shown to be the same cases under the same plans and splits."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
+
+from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS, rival_dataset_name
+from nnunetv2_simple.comparison.settings import Comparison, dataset_id
+from nnunetv2_simple.images import check_same_geometry
+
+SPLITS_FILE = "splits_final.json"
+
+
+def find_dataset(number: int, raw: Path) -> str:
+    """Return the folder name of the raw dataset of an id.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    found = [folder.name for folder in _datasets_of_id(number, [raw])]
+    if len(found) != 1:
+        raise ValueError(f"there must be one dataset of the id {number} in {raw}, got {found or 'none'}")
+    return found[0]
+
+
+def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folders: Sequence[Path]) -> dict[str, str]:
+    """Return the dataset of each kind of labels, and the weak one; those still to be written get the smallest free ids.
+
+    Args:
+        kinds: The kinds of labels the methods learn from.
+        weak: Folder name of the converted dataset.
+        dense: Folder name of the dataset of dense masks.
+        folders: nnUNet_raw first, then the other folders where an id must be free.
+
+    Raises:
+        ValueError: If there are several datasets of a kind, or the converted dataset does not tell how it was made.
+    """
+    datasets = {"weak": weak} | ({"dense": dense} if dense else {})
+    name = weak.partition("_")[2]
+    number = max(dataset_id(dataset) for dataset in datasets.values()) + 1
+    for kind in (kind for kind in RIVAL_KINDS if kind in kinds):
+        if kind == "paper" and walker_parameters(folders[0] / weak).get("recipe") == "paper":
+            datasets[kind] = weak
+            continue
+        found = [folder.name for folder in sorted(folders[0].glob(f"Dataset*_{name}_{kind}")) if folder.is_dir()]
+        found = [dataset for dataset in found if dataset.partition("_")[2] == f"{name}_{kind}"]
+        if len(found) > 1:
+            raise ValueError(f"there must be one dataset of the kind {kind} in {folders[0]}, got {found}")
+        if not found:
+            walker_parameters(folders[0] / weak)
+            while _datasets_of_id(number, folders):
+                number += 1
+            found = [rival_dataset_name(folders[0] / weak, kind, number)]
+            number += 1
+        datasets[kind] = found[0]
+    return {kind: dataset for kind, dataset in datasets.items() if kind == "weak" or kind in kinds}
+
+
+def _datasets_of_id(number: int, folders: Sequence[Path]) -> list[Path]:
+    return [found for folder in folders for found in sorted(folder.glob(f"Dataset{number:03d}_*"))]
+
+
+def walker_parameters(weak_folder: Path) -> dict:
+    """Return what nnUNetv2_simple_convert made a dataset with."""
+    file = weak_folder / "provenance.json"
+    if not file.is_file():
+        raise ValueError(f"{weak_folder} has no provenance.json, it was not written by nnUNetv2_simple_convert")
+    return read_json(file)["parameters"]
+
+
+def walker_channel(weak_folder: Path) -> int:
+    """Return the channel the random walker saw; the first one of datasets nnUNetv2_simple_convert did not write."""
+    file = weak_folder / "provenance.json"
+    return walker_parameters(weak_folder)["walker_channel"] if file.is_file() else 0
+
+
+def read_json(file: Path) -> dict | list:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON file: {error}") from error
+
+
+def dataset_json(dataset_folder: Path) -> dict:
+    if not (dataset_folder / "dataset.json").is_file():
+        raise ValueError(f"{dataset_folder} has no dataset.json")
+    return read_json(dataset_folder / "dataset.json")
+
+
+def foreground_labels(content: Mapping) -> dict[str, int]:
+    """Return the foreground labels of a dataset.json by name."""
+    labels = {name: label for name, label in content["labels"].items() if name not in ("background", "ignore")}
+    if not all(isinstance(label, int) for label in labels.values()):
+        raise ValueError(f"labels must be single integers, region-based labels are not compared; got {labels}")
+    return labels
+
+
+def training_cases(dataset_folder: Path) -> list[str]:
+    """Return the identifiers of the training cases of a raw dataset."""
+    content = dataset_json(dataset_folder)
+    if "dataset" in content:
+        return sorted(content["dataset"])
+    images = dataset_folder / "imagesTr"
+    return sorted(map(str, get_identifiers_from_splitted_dataset_folder(str(images), content["file_ending"])))
+
+
+def find_test_cases(images: Path, references: Path, content: Mapping) -> list[str]:
+    """Return the test cases, each of which must have all its channels and a reference on the same grid.
+
+    Args:
+        images: Holds ``<case>_0000<ending>``, ``<case>_0001<ending>``, ...
+        references: Holds ``<case><ending>``.
+        content: The converted dataset's dataset.json.
+
+    Raises:
+        ValueError: Naming the file that is missing or does not fit.
+    """
+    ending = content["file_ending"]
+    cases = list(map(str, get_identifiers_from_splitted_dataset_folder(str(images), ending)))
+    if not cases:
+        raise ValueError(f"there are no test images <case>_0000{ending} in {images}")
+    for case in cases:
+        channels = [images / f"{case}_{channel:04d}{ending}" for channel in range(len(content["channel_names"]))]
+        reference = references / (case + ending)
+        for file in (*channels, reference):
+            if not file.is_file():
+                raise ValueError(f"test case {case} lacks {'its reference ' if file == reference else ''}{file}")
+        check_same_geometry(_header(channels[0]), _header(reference), names=(str(channels[0]), str(reference)))
+    return cases
+
+
+def _header(file: Path) -> sitk.ImageFileReader:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ValueError(f"cannot read {file} as an image: {str(error).strip().splitlines()[-1]}") from error
+    return reader
+
+
+def check_datasets(comparison: Comparison) -> None:
+    """Make sure that the datasets differ in their labels alone, as far as they are there.
+
+    Raises:
+        ValueError: If the converted dataset has no plans, or another one has other cases, classes, plans or splits.
+    """
+    weak = comparison.datasets["weak"]
+    plans_file = comparison.preprocessed / weak / f"{comparison.plans}.json"
+    if not plans_file.is_file():
+        raise ValueError(
+            f"{plans_file} is missing, plan the dataset first: nnUNetv2_plan_and_preprocess -d {dataset_id(weak)} "
+            f"-c {comparison.configuration} (and whatever else made the plans {comparison.plans})"
+        )
+    configurations = read_json(plans_file)["configurations"]
+    if comparison.configuration not in configurations:
+        raise ValueError(f"{plans_file} has the configurations {list(configurations)}, not {comparison.configuration}")
+    cases = training_cases(comparison.raw / weak)
+    for dataset in set(comparison.datasets.values()) - {weak}:
+        _check_plans_and_splits(comparison, dataset)
+        folder = comparison.raw / dataset
+        if (folder / "dataset.json").is_file():
+            if different := sorted(set(cases) ^ set(training_cases(folder))):
+                raise ValueError(f"{folder} and {weak} must have the same training cases, they differ in {different}")
+            labels = foreground_labels(dataset_json(folder))
+            if labels != comparison.labels:
+                raise ValueError(f"{folder} must have the classes {dict(comparison.labels)} of {weak}, got {labels}")
+
+
+def _check_plans_and_splits(comparison: Comparison, dataset: str) -> None:
+    weak_folder, folder = (comparison.preprocessed / name for name in (comparison.datasets["weak"], dataset))
+    plans_files = [f / f"{comparison.plans}.json" for f in (folder, weak_folder)]
+    splits_files = [f / SPLITS_FILE for f in (folder, weak_folder)]
+    differing = None
+    if plans_files[0].is_file():
+        plans, weak_plans = (read_json(file) | {"dataset_name": None} for file in plans_files)
+        differing = plans_files if plans != weak_plans else None
+    if splits_files[0].is_file() and read_json(splits_files[0]) != weak_splits(comparison):
+        differing = splits_files
+    if differing:
+        raise ValueError(
+            f"{differing[0]} must be the same as {differing[1]} for a fair comparison: remove {folder}, which is then "
+            f"made anew from that of {weak_folder.name}, or choose another dataset"
+        )
+
+
+def weak_splits(comparison: Comparison) -> list[dict[str, list[str]]]:
+    """Return the splits of the converted dataset; where there are none yet, those nnU-Net would draw."""
+    file = comparison.preprocessed / comparison.datasets["weak"] / SPLITS_FILE
+    if file.is_file():
+        return read_json(file)
+    return nnunet_splits(training_cases(comparison.raw / comparison.datasets["weak"]))
+
+
+def nnunet_splits(cases: Sequence[str]) -> list[dict[str, list[str]]]:
+    """Draw the five folds nnU-Net itself would draw for these cases.
+
+    Raises:
+        ValueError: With fewer than five cases, of which nnU-Net cannot make five folds.
+    """
+    from nnunetv2.utilities.crossval_split import generate_crossval_split  # takes seconds to import
+
+    if len(cases) < 5:
+        raise ValueError(f"nnU-Net needs at least 5 cases to draw five folds, got {len(cases)}: use -f all")
+    folds = generate_crossval_split(sorted(cases), seed=12345, n_splits=5)
+    return [{part: list(map(str, names)) for part, names in fold.items()} for fold in folds]

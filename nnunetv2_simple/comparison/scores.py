@@ -1,0 +1,56 @@
+"""Scores of the predictions of a method, kept as long as neither predictions nor references change."""
+
+import json
+from functools import partial
+
+from nnunetv2_simple.comparison.methods import Method
+from nnunetv2_simple.comparison.segmentation_scores import score_case
+from nnunetv2_simple.comparison.settings import Comparison, Fold
+from nnunetv2_simple.parallel import open_workers
+from nnunetv2_simple.whole_files import save_json_atomically
+
+
+def score_predictions(comparison: Comparison, method: Method, fold: Fold) -> None:
+    """Score every test case, unless that has been done.
+
+    Raises:
+        ValueError: If a prediction and its reference differ in geometry.
+    """
+    if is_scored(comparison, method, fold):
+        return
+    folder = comparison.predictions(method, fold)
+    files = {case: (file, comparison.reference_file(case)) for case, file in _predictions(comparison, folder)}
+    with open_workers(num_processes=max(comparison.num_processes, 1)) as run:
+        scores = dict(run(partial(_score, files=files, labels=dict(comparison.labels)), list(files)))
+    output_file = comparison.scores_file(method, fold)
+    output_file.parent.mkdir(parents=True, exist_ok=True)
+    content = {"references": str(comparison.references), "labels": dict(comparison.labels)}
+    save_json_atomically(content | {"cases": {case: scores[case] for case in comparison.cases}}, output_file)
+
+
+def is_scored(comparison: Comparison, method: Method, fold: Fold) -> bool:
+    """Tell whether there are scores of all test cases as they are now."""
+    scores_file = comparison.scores_file(method, fold)
+    if not scores_file.is_file():
+        return False
+    content = json.loads(scores_file.read_text())
+    now = {"references": str(comparison.references), "labels": dict(comparison.labels)}
+    if {key: content[key] for key in now} != now or list(content["cases"]) != list(comparison.cases):
+        return False
+    scored_at = scores_file.stat().st_mtime_ns
+    predictions = [file for _, file in _predictions(comparison, comparison.predictions(method, fold))]
+    references = [comparison.reference_file(case) for case in comparison.cases]
+    return all(file.is_file() and file.stat().st_mtime_ns <= scored_at for file in (*predictions, *references))
+
+
+def read_scores(comparison: Comparison, method: Method, fold: Fold) -> dict[str, dict]:
+    """Return what :func:`nnunetv2_simple.comparison.segmentation_scores.score_case` found, by case."""
+    return json.loads(comparison.scores_file(method, fold).read_text())["cases"]
+
+
+def _predictions(comparison: Comparison, folder):
+    return zip(comparison.cases, comparison.prediction_files(folder), strict=True)
+
+
+def _score(case: str, *, files: dict, labels: dict[str, int]) -> dict:
+    return score_case(*files[case], labels)

@@ -1,0 +1,106 @@
+"""The results of a comparison as files: JSON, CSV with a row per case, the table in the paper's form as Markdown."""
+
+import csv
+import os
+from pathlib import Path
+
+from nnunetv2_simple.comparison.methods import PAPER
+from nnunetv2_simple.comparison.segmentation_scores import MEASURES
+from nnunetv2_simple.whole_files import save_json_atomically
+
+CSV_COLUMNS = ("method", "fold", "case", "label", *MEASURES, "reference_volume_ml")
+MARKDOWN_COLUMNS = (
+    *("method", "annotation", "Dice %", "median", "Jaccard %", "HD95 mm", "ASSD mm", "Dice / full (per fold)", "p"),
+    *("training", "*Dice % in the paper*", "*Jaccard % in the paper*"),
+)
+NOTES = """\
+Mean ± standard deviation (of the population) over {cases} test cases{folds}, against dense reference masks. A case's
+score is the mean over its classes ({classes}). HD95: the larger of the two directed 95th percentiles of the distances
+between surface voxels; ASSD: average symmetric surface distance. Where prediction and reference are both empty, Dice
+is 1 and the distances are 0; where exactly one is empty, Dice is 0 and the distances are the diagonal of the image.
+p: two-sided Wilcoxon signed-rank test of the Dice against full supervision, paired by case. Training: sum of the
+epochs as nnU-Net logged them, until the checkpoint that predicts, mean over folds.
+
+*The columns in italics are the paper's own numbers ({paper}), on other data: 206 patients with breast DCE-MRI, 21 of
+them for training. They are no result of this comparison.*
+"""
+
+
+def write_tables(results: dict, output_folder: Path) -> None:
+    """Write comparison.json, comparison.csv and comparison.md.
+
+    Args:
+        results: See :func:`nnunetv2_simple.comparison.results.collect_results`.
+        output_folder: Where to write.
+    """
+    save_json_atomically(results, output_folder / "comparison.json")
+    _replace(output_folder / "comparison.md", markdown_table(results))
+    partial = output_folder / ".partial_comparison.csv"
+    with partial.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(csv_rows(results))
+    os.replace(partial, output_folder / "comparison.csv")
+
+
+def csv_rows(results: dict) -> list[dict]:
+    """Return one row per method, fold, case and class."""
+    return [
+        {"method": method["key"], "fold": fold, "case": case, "label": label, **values}
+        for method in results["methods"]
+        for fold, content in method["folds"].items()
+        for case, scores in content["cases"].items()
+        for label, values in scores["per_label"].items()
+    ]
+
+
+def markdown_table(results: dict) -> str:
+    """Return the table in the paper's form, its own numbers beside it."""
+    settings, methods = results["settings"], results["methods"]
+    rows = [MARKDOWN_COLUMNS, ["---"] * len(MARKDOWN_COLUMNS), *map(_markdown_row, methods)]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    num_folds = len(settings["folds"])
+    notes = NOTES.format(
+        cases=max((len(fold["cases"]) for method in methods for fold in method["folds"].values()), default=0),
+        folds=f" of each of {num_folds} folds" if num_folds > 1 else "",
+        classes=", ".join(settings["labels"]),
+        paper=PAPER,
+    )
+    weak = settings["datasets"]["weak"]
+    title = f"# {weak}, {settings['configuration']}, {settings['plans']}, {settings['length'] or 'full schedules'}"
+    return f"{title}\n\n{table}\n\n{notes}"
+
+
+def _markdown_row(method: dict) -> list[str]:
+    summary, folds = method["summary"], method["folds"].values()
+    ratios = [fold["dice_ratio_to_full"] for fold in folds if fold["dice_ratio_to_full"] is not None]
+    seconds = [fold["cost"]["training_s"] for fold in folds if fold["cost"]["training_s"] is not None]
+    test = method["wilcoxon_vs_full"]
+    return [
+        method["title"],
+        method["annotation"],
+        _mean_and_std(summary["dice"], 100),
+        f"{100 * summary['dice']['median']:.2f}",
+        _mean_and_std(summary["jaccard"], 100),
+        _mean_and_std(summary["hd95_mm"]),
+        _mean_and_std(summary["assd_mm"]),
+        ", ".join(f"{ratio:.3f}" for ratio in ratios) or "–",
+        f"{test['p_value']:.2g}" if test else "–",
+        f"{sum(seconds) / len(seconds) / 60:.1f} min" if seconds else "–",
+        _papers(method["paper_dice"]),
+        _papers(method["paper_jaccard"]),
+    ]
+
+
+def _mean_and_std(values: dict, factor: float = 1) -> str:
+    return f"{factor * values['mean']:.2f} ± {factor * values['std']:.2f}"
+
+
+def _papers(values: list[float] | None) -> str:
+    return f"*{100 * values[0]:.2f} ± {100 * values[1]:.2f}*" if values else "–"
+
+
+def _replace(file: Path, text: str) -> None:
+    partial = file.with_name(f".partial_{file.name}")
+    partial.write_text(text)
+    os.replace(partial, file)

@@ -1,0 +1,96 @@
+"""What nnU-Net's checkpoints tell of a training: whether it is done, how far it is, what it took."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import torch
+
+from nnunetv2_simple.comparison.settings import Training
+from nnunetv2_simple.comparison.trainer_schedules import iterations_until
+from nnunetv2_simple.whole_files import save_json_atomically
+
+FINAL, INTERMEDIATE = "checkpoint_final.pth", ("checkpoint_latest.pth", "checkpoint_best.pth")
+
+
+def read_checkpoint(file: Path) -> dict | None:
+    """Return a checkpoint; None if there is none or only the beginning of one, left by an interruption."""
+    if not file.is_file() or not zipfile.is_zipfile(file):  # the end of a zip file holds its table of contents
+        return None
+    return torch.load(str(file), map_location="cpu", weights_only=False, mmap=True)
+
+
+def is_done(training: Training) -> bool:
+    """Tell whether a training came to its end, and no later one has been begun in the same folder."""
+    final = read_checkpoint(training.folder / FINAL)
+    return final is not None and not any(
+        _start(checkpoint) > _start(final) for checkpoint in map(read_checkpoint, _intermediate_files(training))
+    )
+
+
+def num_epochs_done(training: Training) -> int:
+    """Return the epoch with which an interrupted training goes on."""
+    for file in _intermediate_files(training):
+        checkpoint = read_checkpoint(file)
+        if checkpoint is not None:
+            return checkpoint["current_epoch"]
+    return 0
+
+
+def prepare_to_resume(training: Training) -> bool:
+    """Move checkpoints out of nnU-Net's way that an interrupted training must not go on with.
+
+    These are half-written ones, and the final one of an earlier training in the same folder, which ``--c`` prefers.
+
+    Returns:
+        Whether there is a checkpoint to go on with.
+    """
+    for file in (training.folder / FINAL, *_intermediate_files(training)):
+        if file.is_file() and (file.name == FINAL or read_checkpoint(file) is None):
+            os.replace(file, file.with_name(file.name + ".set_aside"))
+    return any(file.is_file() for file in _intermediate_files(training))
+
+
+def cost(training: Training, checkpoint_file: Path) -> dict:
+    """Return what a training took until a checkpoint.
+
+    ``training_s`` is the sum of its epochs as nnU-Net logged them, which leaves out what lies between epochs, such as
+    the prediction of pseudo-masks, and whatever was lost by interruptions. nnU-Net seeds neither weights nor patches.
+    """
+    noted = read_costs(training)
+    checkpoint = read_checkpoint(checkpoint_file)
+    epochs = [] if checkpoint is None else _epochs(checkpoint)
+    schedule = noted.get("schedule")
+    return {
+        "training_s": sum(end - start for start, end in epochs) if epochs else None,
+        "num_iterations": iterations_until(schedule, len(epochs)) if schedule and epochs else None,
+        "peak_memory_mb": noted.get("peak_memory_mb"),
+        "peak_memory_of": noted.get("peak_memory_of"),
+        "seed": None,
+    }
+
+
+def read_costs(training: Training) -> dict:
+    """Return what the comparison noted of a training."""
+    return json.loads(training.costs_file.read_text()) if training.costs_file.is_file() else {}
+
+
+def note_costs(training: Training, costs: dict) -> None:
+    training.costs_file.parent.mkdir(parents=True, exist_ok=True)
+    save_json_atomically(costs, training.costs_file)
+
+
+def _intermediate_files(training: Training) -> list[Path]:
+    return [training.folder / name for name in INTERMEDIATE]
+
+
+def _epochs(checkpoint: dict) -> list[tuple[float, float]]:
+    logging = checkpoint["logging"]
+    return list(zip(logging["epoch_start_timestamps"], logging["epoch_end_timestamps"], strict=False))
+
+
+def _start(checkpoint: dict | None) -> float:
+    """Return when the training of a checkpoint began."""
+    epochs = [] if checkpoint is None else _epochs(checkpoint)
+    return epochs[0][0] if epochs else float("-inf")

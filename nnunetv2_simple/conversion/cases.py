@@ -1,0 +1,135 @@
+"""What a conversion starts from: the cases, and what all of them are converted with."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_simple import __version__
+from nnunetv2_simple.pseudo_mask import PAPER_DEFAULTS
+
+DEFAULT_RECIPE = "robust"
+DEFAULT_CLASS = "tumour"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known of one case before the conversion.
+
+    Attributes:
+        identifier: nnU-Net's case identifier.
+        image_files: One file per channel.
+        annotation_files: The annotated lesions (see :func:`nnunetv2_simple.annotations.lesions.read_lesions`).
+        mask_file: A dense mask. Kept as reference; without ``annotation_files`` the clicks are simulated from it.
+        is_test: Whether the case is kept out of training: its image goes to imagesTs and gets no label.
+        is_validation: Whether the case is what the dataset's own split validates on.
+        problems: Why the case cannot be converted, as far as that is known already.
+    """
+
+    identifier: str
+    image_files: tuple[str, ...]
+    annotation_files: tuple[str, ...] = ()
+    mask_file: str | None = None
+    is_test: bool = False
+    is_validation: bool = False
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WalkerImage:
+    """Which image the scribbles and the random walker see.
+
+    Attributes:
+        channel: Index of the channel.
+        subtract: Index of a channel to subtract, such as the pre-contrast one; None for none.
+    """
+
+    channel: int = 0
+    subtract: int | None = None
+
+    def __call__(self, channels: Sequence[np.ndarray]) -> np.ndarray:
+        image = channels[self.channel].astype(float)
+        return image if self.subtract is None else image - channels[self.subtract]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What all cases of a dataset are converted with.
+
+    Attributes:
+        dataset_folder: ``DatasetXXX_Name`` in nnUNet_raw.
+        channel_names: nnU-Net's channel names; they decide the normalisation.
+        labels: The label of each foreground class, 1 to K. The ignore label is K + 1.
+        walker_image: Which channel, or difference of channels, the random walker sees.
+        recipe: See :func:`nnunetv2_simple.pseudo_mask.generate_pseudo_mask`.
+        beta: As above, of the recipe "paper"; its default if None.
+        jitter_mm: Standard deviation by which clicks simulated from dense masks are off.
+        jitter_seed: Its seed.
+        dense_dataset_folder: Where to write the fully supervised twin; every training case then needs a mask.
+        preprocessed_folder: nnUNet_preprocessed, where nnU-Net looks for the split of the training cases; needed
+            where a case ``is_validation``.
+
+    Raises:
+        ValueError: If one of them is out of its range.
+    """
+
+    dataset_folder: Path
+    channel_names: Sequence[str]
+    labels: Mapping[str, int] = field(default_factory=lambda: {DEFAULT_CLASS: 1})
+    walker_image: WalkerImage = WalkerImage()
+    recipe: str = DEFAULT_RECIPE
+    beta: float | None = None
+    jitter_mm: float = 0.0
+    jitter_seed: int = 0
+    dense_dataset_folder: Path | None = None
+    preprocessed_folder: Path | None = None
+
+    def __post_init__(self):
+        for name in ("dataset_folder", "dense_dataset_folder", "preprocessed_folder"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(os.path.abspath(getattr(self, name))))
+        if list(self.labels.values()) != list(range(1, len(self.labels) + 1)) or not 1 <= len(self.labels) <= 254:
+            raise ValueError(f"labels must be numbered 1, 2, ... in order, got {dict(self.labels)}")
+        if {"background", "ignore"} & self.labels.keys():
+            raise ValueError(f"'background' and 'ignore' are nnU-Net's own labels, got {dict(self.labels)}")
+        for channel in (self.walker_image.channel, self.walker_image.subtract):
+            if channel is not None and not 0 <= channel < len(self.channel_names):
+                raise ValueError(f"there is no channel {channel}, the channels are {list(self.channel_names)}")
+        if self.walker_image.subtract == self.walker_image.channel:
+            raise ValueError(f"channel {self.walker_image.channel} less itself is nothing the random walker could see")
+        if self.recipe == "robust" and self.beta is not None:
+            raise ValueError(f"beta belongs to the recipe 'paper', the recipe 'robust' has none; got {self.beta}")
+        if self.beta is not None and not self.beta > 0:
+            raise ValueError(f"beta must be positive, got {self.beta}")
+        if not (self.jitter_mm >= 0 and self.jitter_seed >= 0):
+            raise ValueError(f"jitter and its seed must be at least 0, got {self.jitter_mm} and {self.jitter_seed}")
+
+    @property
+    def ignore_label(self) -> int:
+        return len(self.labels) + 1
+
+    @property
+    def folders(self) -> list[Path]:
+        return [self.dataset_folder] + ([self.dense_dataset_folder] if self.dense_dataset_folder else [])
+
+    def walker_options(self) -> dict:
+        """Return the options of the recipe."""
+        return {"beta": PAPER_DEFAULTS["beta"] if self.beta is None else self.beta} if self.recipe == "paper" else {}
+
+    def parameters(self) -> dict:
+        """Return, as JSON has it, everything here that decides what is written of a case."""
+        return {
+            "nnunetv2_simple": __version__,
+            "recipe": self.recipe,
+            **self.walker_options(),
+            "channel_names": list(self.channel_names),
+            "labels": dict(self.labels),
+            "ignore_label": self.ignore_label,
+            "walker_channel": self.walker_image.channel,
+            "walker_subtracts_channel": self.walker_image.subtract,
+            "jitter_mm": self.jitter_mm,
+            "jitter_seed": self.jitter_seed if self.jitter_mm else None,
+            "twin": self.dense_dataset_folder.name if self.dense_dataset_folder else None,
+        }

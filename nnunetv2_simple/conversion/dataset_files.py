@@ -1,0 +1,141 @@
+"""Writing what a dataset says of all its cases together, from their records."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
+
+from nnunetv2_simple import __version__
+from nnunetv2_simple.conversion.case_conversion import FILE_ENDING, QUALITY_FOLDER
+from nnunetv2_simple.conversion.case_records import FAILED, SCRATCH_FOLDER, difference, is_finished, read_record
+from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.quality_control import write_page
+from nnunetv2_simple.whole_files import remove_partial_files, save_json_atomically
+
+SPLITS_FILE = "splits_final.json"
+CONVERTED_BY = "nnunetv2_simple"
+
+
+def is_own_dataset_json(file: Path) -> bool:
+    """Tell whether a dataset.json was written by :func:`write_dataset_files`."""
+    try:
+        return json.loads(file.read_text())["converted_by"].startswith(CONVERTED_BY + " ")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+
+
+def remove_dataset_json(conversion: Conversion) -> None:
+    """Take back the promise that the dataset is complete."""
+    for folder in conversion.folders:
+        (folder / "dataset.json").unlink(missing_ok=True)
+
+
+def remove_leftovers(conversion: Conversion) -> None:
+    """Remove whatever interrupted runs left half-written. No other run may be at work."""
+    for folder in {*conversion.folders, *(file.parent for file in split_files(conversion))}:
+        remove_partial_files(folder)
+    remove_partial_files(conversion.dataset_folder / QUALITY_FOLDER, "index.html")
+    shutil.rmtree(conversion.dataset_folder / SCRATCH_FOLDER, ignore_errors=True)
+
+
+def split_files(conversion: Conversion) -> list[Path]:
+    """Return where the split belongs: beside the raw data and, for each dataset, beside the preprocessed data."""
+    preprocessed = conversion.preprocessed_folder
+    folders = [preprocessed / folder.name for folder in conversion.folders] if preprocessed else []
+    return [folder / SPLITS_FILE for folder in [conversion.dataset_folder, *folders]]
+
+
+def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
+    """Write provenance.json, the page of the quality control, the split and dataset.json, the last one last.
+
+    Nothing is written while a case is left that is neither finished nor failed, and no dataset.json without a
+    training case.
+    """
+    folder = conversion.dataset_folder
+    finished, failed = {}, {}
+    for case in sorted(cases, key=lambda case: case.identifier):
+        record = read_record(folder, case.identifier)
+        # where parts convert all cases again, those of other parts may still be the old ones
+        if is_finished(folder, record) and difference(record, case, conversion) is None:
+            finished[case.identifier] = record
+        elif record.get("status") == FAILED:
+            failed[case.identifier] = record["reason"]
+        else:
+            return
+    save_json_atomically(
+        {
+            "nnunetv2_simple": __version__,
+            "parameters": conversion.parameters(),
+            "cases": {name: _provenance(record) for name, record in finished.items()},
+            "failed": failed,
+        },
+        folder / "provenance.json",
+    )
+    training = [name for name, record in finished.items() if not record["parameters"]["is_test"]]
+    if training:
+        write_page(folder, {name: finished[name]["quality"] for name in training})
+        if any(case.is_validation for case in cases):
+            _write_split(training, {case.identifier for case in cases if case.is_validation}, conversion)
+        _write_dataset_jsons(training, conversion)
+    with suppress(OSError):  # where another run is at work it is not empty
+        (folder / SCRATCH_FOLDER).rmdir()
+
+
+def _provenance(record: Mapping) -> dict:
+    return {key: value for key, value in record.items() if key not in ("status", "files", "parameters", "quality")}
+
+
+def _write_split(training: Sequence[str], validation: set[str], conversion: Conversion) -> None:
+    """Write nnU-Net's split, one fold, where people see it and where nnU-Net looks for it."""
+    split = [
+        {
+            "train": [name for name in training if name not in validation],
+            "val": [name for name in training if name in validation],
+        }
+    ]
+    for file in split_files(conversion):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_json_atomically(split, file)
+
+
+def _write_dataset_jsons(training: Sequence[str], conversion: Conversion) -> None:
+    weak, dense = conversion.dataset_folder, conversion.dense_dataset_folder
+    labels = {"background": 0, **conversion.labels}
+    if dense:
+        entries = {name: _twin_entry(name, conversion) for name in training}
+        _write_dataset_json(dense, conversion, labels, len(training), dataset=entries)
+    _write_dataset_json(weak, conversion, labels | {"ignore": conversion.ignore_label}, len(training))
+
+
+def _twin_entry(case: str, conversion: Conversion) -> dict:
+    images = [
+        conversion.dataset_folder / "imagesTr" / f"{case}_{index:04d}{FILE_ENDING}"
+        for index in range(len(conversion.channel_names))
+    ]
+    return {
+        "images": [os.path.relpath(image, conversion.dense_dataset_folder) for image in images],
+        "label": f"labelsTr/{case}{FILE_ENDING}",
+    }
+
+
+def _write_dataset_json(
+    folder: Path, conversion: Conversion, labels: dict[str, int], num_training_cases: int, **extra
+) -> None:
+    with TemporaryDirectory() as scratch:
+        generate_dataset_json(
+            scratch,
+            dict(enumerate(conversion.channel_names)),
+            labels,
+            num_training_cases,
+            FILE_ENDING,
+            license="see the source of the images",
+            converted_by=f"{CONVERTED_BY} {__version__}",
+            **extra,
+        )
+        content = json.loads((Path(scratch) / "dataset.json").read_text())
+    save_json_atomically(content, folder / "dataset.json")

@@ -1,0 +1,97 @@
+"""A phase is data, a trainer is a tuple of phases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from nnunetv2_simple.training.feature_tap import Tap
+from nnunetv2_simple.training.voxel_terms import ContrastiveTerm, CRFTerm, PropagationTerm, VoxelTerm
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stage of a training: what is learned, from which labels, for how long, at which learning rate.
+
+    The learning rate decays polynomially (power 0.9, nnU-Net's schedule) from ``initial_lr`` to zero within the phase.
+
+    Attributes:
+        name: Its checkpoint is kept as ``checkpoint_<name>.pth``; the last phase's is nnU-Net's checkpoint_final.pth.
+        labels: "weak": the labels of the dataset, learned by partial cross-entropy, starting from the weights the
+            previous phase left. "pseudo_masks": dense masks predicted by the network the previous phase left, learned
+            by nnU-Net's own loss from random weights.
+        segmentation_loss: Of a weak phase: "partial_ce", or nnU-Net's own "dice_ce", which leaves ignored voxels out
+            as well.
+        tap: Where the voxel term finds its features, see :class:`nnunetv2_simple.training.feature_tap.FeatureTap`.
+        voxel_term: Added to the partial cross-entropy of a weak phase.
+        network_weight: Of the pseudo-masks: how much the network's opinion counts beside the random walker's (see
+            :mod:`nnunetv2_simple.walker_evidence`); None: the network alone decides, as in the paper.
+        num_epochs: Number of epochs.
+        num_iterations_per_epoch: Training iterations per epoch; nnU-Net has 250.
+        num_val_iterations_per_epoch: Validation iterations per epoch; nnU-Net has 50.
+        initial_lr: Learning rate at the start of the phase.
+        lr_decays_every: Whether the learning rate is lowered once per epoch or at every iteration.
+    """
+
+    name: str
+    labels: Literal["weak", "pseudo_masks"]
+    num_epochs: int
+    segmentation_loss: Literal["partial_ce", "dice_ce"] = "partial_ce"
+    voxel_term: VoxelTerm | None = None
+    tap: Tap = "after_nonlinearity"
+    network_weight: float | None = None
+    num_iterations_per_epoch: int = 250
+    num_val_iterations_per_epoch: int = 50
+    initial_lr: float = 1e-2
+    lr_decays_every: Literal["epoch", "iteration"] = "epoch"
+
+
+# SimPLe, sections 2.2 and 2.3. The 100 iterations of the fine-tuning are counted as 10 epochs, to see them in the log.
+PAPER_TRAIN = Phase(name="train", labels="weak", num_epochs=200, voxel_term=ContrastiveTerm())
+PAPER_FINETUNE = Phase(
+    name="finetune",
+    labels="weak",
+    num_epochs=10,
+    voxel_term=PropagationTerm(),
+    num_iterations_per_epoch=10,
+    num_val_iterations_per_epoch=5,
+    initial_lr=1e-4,
+    lr_decays_every="iteration",
+)
+# nnU-Net's own training, to the last detail: only the labels are not painted ones.
+PAPER_RETRAIN = Phase(name="retrain", labels="pseudo_masks", num_epochs=1000)
+
+# What SimPLeTrainer does differently, and why: docs/results.md, "Choices".
+TRAIN = PAPER_TRAIN
+TRAIN_CRF = replace(TRAIN, voxel_term=CRFTerm())
+TRAIN_PARTIAL_CE = replace(PAPER_TRAIN, voxel_term=None)
+FINETUNE = PAPER_FINETUNE
+RETRAIN = replace(PAPER_RETRAIN, network_weight=0.25)
+
+
+def with_epochs(phases: Sequence[Phase], num_epochs: int) -> tuple[Phase, ...]:
+    """Return the phases with another length: as many epochs as the nnUNetTrainer_Nepochs they are compared with.
+
+    Where there is a retraining it has that length and the train phase keeps its proportion of one to five
+    (200 : 1000); the fine-tuning keeps its own. A single phase has that length.
+    """
+    lengths = {"train": num_epochs // 5 if len(phases) > 1 else num_epochs, "retrain": num_epochs}
+    return tuple(replace(phase, num_epochs=lengths.get(phase.name, phase.num_epochs)) for phase in phases)
+
+
+def with_800_iterations(phases: Sequence[Phase]) -> tuple[Phase, ...]:
+    """Return the phases with a schedule for small networks on a CPU; compare with nnUNetTrainer_800iterations."""
+    short = {"num_epochs": 4, "num_iterations_per_epoch": 200, "num_val_iterations_per_epoch": 5}
+    return tuple(phase if phase.name == "finetune" else replace(phase, **short) for phase in phases)
+
+
+def first_epoch(phases: Sequence[Phase], phase: Phase) -> int:
+    """Return the epoch, counted over all phases, at which a phase starts."""
+    return sum(earlier.num_epochs for earlier in phases[: phases.index(phase)])
+
+
+def phase_at(phases: Sequence[Phase], epoch: int) -> Phase:
+    """Return the phase an epoch, counted over all phases, belongs to; the last phase once all epochs are done."""
+    for phase in phases:
+        if epoch < first_epoch(phases, phase) + phase.num_epochs:
+            return phase
+    return phases[-1]
