@@ -53,8 +53,9 @@ def shrink_plans(
     num_stages = min(len(features_per_stage), architecture["n_stages"])
     architecture["n_stages"] = num_stages
     architecture["features_per_stage"] = list(features_per_stage[:num_stages])
-    for key in ("kernel_sizes", "strides", "n_conv_per_stage"):
-        architecture[key] = architecture[key][:num_stages]
+    for key in ("kernel_sizes", "strides", "n_conv_per_stage", "n_blocks_per_stage"):
+        if key in architecture:
+            architecture[key] = architecture[key][:num_stages]
     architecture["n_conv_per_stage_decoder"] = architecture["n_conv_per_stage_decoder"][: num_stages - 1]
     divisors = np.prod(architecture["strides"], axis=0)
     sizes = np.minimum(patch_size, small["patch_size"])

@@ -45,22 +45,22 @@ class NNUNetEnvironment:
     def fold_folder(self, trainer: str) -> Path:
         return self.folder / "results" / DATASET / f"{trainer}__{PLANS}__3d_fullres" / "fold_0"
 
-    def start(self, *command: str | int | Path, log: Path) -> subprocess.Popen:
+    def start(self, *command: str | int | Path, log: Path, variables: dict | None = None) -> subprocess.Popen:
         """Start a console script of this Python environment; its output goes to a file."""
         executable, *arguments = (str(word) for word in command)
         return subprocess.Popen(
             [str(Path(sys.executable).parent / executable), *arguments],
-            env=os.environ | self.variables | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | self.variables | {"PYTHONUNBUFFERED": "1"} | (variables or {}),
             stdout=log.open("a"),
             stderr=subprocess.STDOUT,
             start_new_session=True,  # its own process group, so that a test can kill its workers with it
         )
 
-    def run(self, *command: str | int | Path) -> str:
+    def run(self, *command: str | int | Path, variables: dict | None = None) -> str:
         """Run a console script to its end; it must succeed."""
         log = self.folder / "commands.log"
         begin = log.stat().st_size if log.exists() else 0
-        status = self.start(*command, log=log).wait()
+        status = self.start(*command, log=log, variables=variables).wait()
         output = log.read_text()[begin:]
         assert status == 0, output[-5000:]
         return output

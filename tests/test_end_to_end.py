@@ -12,10 +12,10 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from nnunet_environment import DATASET, PLANS, NNUNetEnvironment, build_environment
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy.special import logit
 
+from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.training.retraining import write_preprocessed_labels, write_pseudo_masks
 
 TRAINER = "SimPLeTrainer_Tiny"
@@ -145,7 +145,7 @@ def test_without_the_walker_the_network_decides_alone(
     case = environment.splits["train"][0]
     write_pseudo_masks(
         predictor,
-        nnUNetDatasetBlosc2(str(environment.preprocessed / "nnUNetPlans_3d_fullres"), [case]),
+        open_dataset(str(environment.preprocessed / "nnUNetPlans_3d_fullres"), [case]),
         weak_label_folder=str(environment.preprocessed / "gt_segmentations"),
         output_folder=str(tmp_path),
         log=print,
@@ -167,7 +167,8 @@ def test_retrained_labels_are_what_nnunets_preprocessing_makes_of_the_pseudo_mas
     """A second way: nnU-Net's preprocessor on image and pseudo-mask, against the labels the retraining read."""
     plans_manager = PlansManager(str(environment.preprocessed / f"{PLANS}.json"))
     configuration = plans_manager.get_configuration("3d_fullres")
-    dataset = nnUNetDatasetBlosc2(str(environment.preprocessed / configuration.data_identifier))
+    folder = str(environment.preprocessed / configuration.data_identifier)
+    dataset = open_dataset(folder, environment.splits["train"])
     resampled = False
     for case in environment.splits["train"]:
         image = environment.dataset / "imagesTr" / f"{case}_0000.nii.gz"
@@ -177,7 +178,7 @@ def test_retrained_labels_are_what_nnunets_preprocessing_makes_of_the_pseudo_mas
         )
         label = blosc2.open(str(fold / "pseudo_masks_preprocessed" / f"{case}.b2nd"))[:]
         np.testing.assert_array_equal(label, expected)
-        assert label.shape == dataset.load_case(case)[1].shape
+        assert label.shape == load_preprocessed_case(dataset, case)[1].shape
         resampled |= read(mask).shape != label.shape[1:]
         locations = np.load(fold / "pseudo_masks_preprocessed" / f"{case}.npz")["1"]
         assert len(locations) == (label == 1).sum()
@@ -196,7 +197,7 @@ def test_a_corrected_pseudo_mask_is_what_the_retraining_learns(environment, fold
 
     def relabel():
         write_preprocessed_labels(
-            nnUNetDatasetBlosc2(str(environment.preprocessed / configuration.data_identifier), [case]),
+            open_dataset(str(environment.preprocessed / configuration.data_identifier), [case]),
             plans_manager,
             configuration,
             label_manager,

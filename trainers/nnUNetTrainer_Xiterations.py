@@ -1,19 +1,16 @@
 """nnU-Net's own training with the schedule of the retraining of SimPLeTrainer_800iterations."""
 
-import torch
+from functools import wraps
+
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_simple.training.seeding import SeededTrainer
 
-class nnUNetTrainer_800iterations(nnUNetTrainer):  # noqa: N801 (nnU-Net's naming)
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's signature)
-    ):
-        super().__init__(plans, configuration, fold, dataset_json, device)
+
+class nnUNetTrainer_800iterations(SeededTrainer):  # noqa: N801 (nnU-Net's naming)
+    @wraps(nnUNetTrainer.__init__)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self.num_epochs = 4
         self.num_iterations_per_epoch = 200
         self.num_val_iterations_per_epoch = 5

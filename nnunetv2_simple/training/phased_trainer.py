@@ -13,26 +13,42 @@ Every step may be interrupted and repeated.
 """
 
 import os
+import time
 from copy import deepcopy
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
-from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.utilities.file_and_folder_operations import isdir, join
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
 
+from nnunetv2_simple.nnunet_versions import (
+    build_network,
+    case_identifiers,
+    load_preprocessed_case,
+    logged_values,
+    open_dataset,
+)
 from nnunetv2_simple.training.feature_tap import FeatureTap, unwrap
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
 from nnunetv2_simple.training.phases import Phase, first_epoch, phase_at
 from nnunetv2_simple.training.progress_plot import plot_phases
-from nnunetv2_simple.training.retraining import RelabelledDataset, write_preprocessed_labels, write_pseudo_masks
+from nnunetv2_simple.training.retraining import (
+    PARTIAL_PSEUDO_MASK,
+    RelabelledDataset,
+    wait_for_labels,
+    write_preprocessed_labels,
+    write_pseudo_masks,
+)
+from nnunetv2_simple.training.seeding import SeededTrainer, finish
 from nnunetv2_simple.walker_evidence import WALKER_FOLDER
 
 LOGGED_TERMS = (
@@ -46,7 +62,7 @@ LOGGED_TERMS = (
 )
 
 
-class PhasedTrainer(nnUNetTrainer):
+class PhasedTrainer(SeededTrainer):
     """Trains :attr:`phases` one after the other. Subclasses name the phases and nothing else.
 
     Raises:
@@ -56,21 +72,15 @@ class PhasedTrainer(nnUNetTrainer):
 
     phases: tuple[Phase, ...]
 
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's signature)
-    ):
-        super().__init__(plans, configuration, fold, dataset_json, device)
+    @wraps(nnUNetTrainer.__init__)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self._refuse_unsupported()
         self.num_epochs = sum(phase.num_epochs for phase in self.phases)
         self._feature_tap: FeatureTap | None = None
         self._iteration = 0
         for key in LOGGED_TERMS:
-            self.logger.local_logger.my_fantastic_logging[key] = []
+            logged_values(self)[key] = []
 
     @property
     def phase(self) -> Phase:
@@ -95,10 +105,23 @@ class PhasedTrainer(nnUNetTrainer):
                 f"writes such datasets"
             )
 
+    def _check_preprocessed_labels(self) -> None:
+        """Data preprocessed without an ignore label lack what nnU-Net's data loader looks up: a KeyError later on."""
+        dataset = open_dataset(self.preprocessed_dataset_folder, self._training_cases())
+        for case in case_identifiers(dataset):
+            *_, properties = load_preprocessed_case(dataset, case)
+            if not any(isinstance(key, tuple) for key in properties["class_locations"]):
+                raise ValueError(
+                    f"case {case} in {self.preprocessed_dataset_folder} was preprocessed when its labels had no "
+                    f"'ignore': run nnUNetv2_preprocess -d {self.plans_manager.dataset_name} -plans_name "
+                    f"{self.plans_manager.plans_name} -c {self.configuration_name} again"
+                )
+
     # ---- setting up a phase -------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
         super().initialize()
+        self._drawn_weights = _first_weights(self.network)
         self._set_up_phase()
 
     def configure_optimizers(self):
@@ -174,9 +197,6 @@ class PhasedTrainer(nnUNetTrainer):
         self.current_epoch += 1
 
     def _write_pseudo_masks(self) -> None:
-        training_cases, _ = self.do_split()
-        if self.is_ddp:
-            training_cases = training_cases[self.local_rank :: dist.get_world_size()]
         self.set_deep_supervision_enabled(False)
         predictor = nnUNetPredictor(device=self.device, allow_tqdm=False)
         predictor.manual_initialization(
@@ -190,7 +210,7 @@ class PhasedTrainer(nnUNetTrainer):
         )
         write_pseudo_masks(
             predictor,
-            self.dataset_class(self.preprocessed_dataset_folder, training_cases),
+            open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
             weak_label_folder=join(self.preprocessed_dataset_folder_base, "gt_segmentations"),
             output_folder=self.pseudo_mask_folder,
             log=self.print_to_log_file,
@@ -199,7 +219,20 @@ class PhasedTrainer(nnUNetTrainer):
         )
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
         if self.is_ddp:
+            for case in self._training_cases():
+                while not os.path.isfile(self._pseudo_mask_file(case)):
+                    time.sleep(0.1)
             dist.barrier()
+
+    def _training_cases(self) -> list[str]:
+        return list(self.do_split()[0])
+
+    def _own_share(self, cases: list[str]) -> list[str]:
+        """Return what falls to this process when several GPUs share the work."""
+        return cases[self.local_rank :: dist.get_world_size()] if self.is_ddp else cases
+
+    def _pseudo_mask_file(self, case: str) -> str:
+        return join(self.pseudo_mask_folder, case + self.dataset_json["file_ending"])
 
     def _walker_dataset_folder(self) -> Path | None:
         """Return where the random walker's probabilities are kept, None for a dataset that has none."""
@@ -219,17 +252,34 @@ class PhasedTrainer(nnUNetTrainer):
                     "the rest"
                 )
 
+    @property
+    def _pretrained_weights_file(self) -> str:
+        return join(self.output_folder, "pretrained_weights.pth")
+
+    def _keep_pretrained_weights(self) -> None:
+        """Keep what -pretrained_weights put into the network: the retraining starts from it as well.
+
+        nnU-Net tells the trainer nothing of it, so that weights other than those drawn are the sign. Its segmentation
+        layers are not taken over, as by nnU-Net itself.
+        """
+        if self.local_rank != 0:
+            return
+        if os.path.isfile(self._pretrained_weights_file):
+            os.remove(self._pretrained_weights_file)
+        if not torch.equal(self._drawn_weights, _first_weights(self.network)):
+            weights = unwrap(self.network).state_dict()
+            kept = {name: tensor for name, tensor in weights.items() if ".seg_layers." not in name}
+            torch.save(kept, self._pretrained_weights_file + ".partial")
+            os.replace(self._pretrained_weights_file + ".partial", self._pretrained_weights_file)
+            self.print_to_log_file("The retraining will start from the pretrained weights as well")
+
     def _draw_new_weights(self) -> None:
         """Overwrite the weights in place, so that DDP and torch.compile wrappers stay valid."""
         network = unwrap(self.network)
-        fresh = self.build_network_architecture(
-            self.plans_manager,
-            self.configuration_manager,
-            self.num_input_channels,
-            self.label_manager.num_segmentation_heads,
-            self.enable_deep_supervision,
-        )
-        network.load_state_dict(fresh.state_dict())
+        weights = build_network(self).state_dict()
+        if os.path.isfile(self._pretrained_weights_file):
+            weights |= torch.load(self._pretrained_weights_file, map_location="cpu", weights_only=True)
+        network.load_state_dict(weights)
         if self.is_ddp:
             for tensor in network.state_dict().values():
                 dist.broadcast(tensor, src=0)
@@ -239,21 +289,24 @@ class PhasedTrainer(nnUNetTrainer):
     def get_tr_and_val_datasets(self):
         dataset_tr, dataset_val = super().get_tr_and_val_datasets()
         if self.phase.labels == "pseudo_masks":
-            label_folder = join(self.output_folder, "pseudo_masks_preprocessed")
-            if self.local_rank == 0:
-                write_preprocessed_labels(
-                    dataset_tr,
-                    self.plans_manager,
-                    self.configuration_manager,
-                    self.label_manager,
-                    mask_folder=self.pseudo_mask_folder,
-                    mask_file_ending=self.dataset_json["file_ending"],
-                    output_folder=label_folder,
-                )
-            if self.is_ddp:
-                dist.barrier()
-            dataset_tr = RelabelledDataset(dataset_tr, label_folder)
+            dataset_tr = self._relabelled(dataset_tr)
         return dataset_tr, dataset_val
+
+    def _relabelled(self, dataset) -> RelabelledDataset:
+        label_folder = join(self.output_folder, "pseudo_masks_preprocessed")
+        masks = {"mask_folder": self.pseudo_mask_folder, "mask_file_ending": self.dataset_json["file_ending"]}
+        write_preprocessed_labels(
+            open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
+            self.plans_manager,
+            self.configuration_manager,
+            self.label_manager,
+            **masks,
+            output_folder=label_folder,
+        )
+        if self.is_ddp:
+            wait_for_labels(self._training_cases(), **masks, output_folder=label_folder)
+            dist.barrier()
+        return RelabelledDataset(dataset, label_folder)
 
     def get_dataloaders(self):
         """As nnU-Net. Pseudo-masks have no ignored voxels, so their patches are drawn as for any dense dataset."""
@@ -269,8 +322,7 @@ class PhasedTrainer(nnUNetTrainer):
 
     def _shut_down_dataloaders(self) -> None:
         for loader in (self.dataloader_train, self.dataloader_val):
-            if isinstance(loader, NonDetMultiThreadedAugmenter | MultiThreadedAugmenter):
-                loader._finish()
+            finish(loader)
         self.dataloader_train = self.dataloader_val = None
 
     # ---- nnU-Net's loop -----------------------------------------------------------------------------------------
@@ -278,12 +330,21 @@ class PhasedTrainer(nnUNetTrainer):
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
+        self._check_preprocessed_labels()
+        self._remove_half_written_files()
         if self.current_epoch == 0:
             self._set_aside_earlier_pseudo_masks()
             self._say_where_pseudo_masks_come_from()
+            self._keep_pretrained_weights()
         if self._starts_phase():
             self._begin_phase()
         super().on_train_start()
+
+    def _remove_half_written_files(self) -> None:
+        if self.local_rank == 0:
+            for pattern in ("*.pth.partial", f"pseudo_masks/{PARTIAL_PSEUDO_MASK}*"):
+                for file in Path(self.output_folder).glob(pattern):
+                    file.unlink()
 
     def _set_aside_earlier_pseudo_masks(self) -> None:
         """A training from scratch must not find earlier pseudo-masks; somebody may have corrected them."""
@@ -308,12 +369,27 @@ class PhasedTrainer(nnUNetTrainer):
 
     def _seen_by_loss(self, batch: dict) -> dict:
         """Show the image to the loss, which nnU-Net shows output and target only."""
+        self._check_labels(batch)
         if isinstance(self.loss, PhaseLoss):
             batch["data"] = self.loss.image = batch["data"].to(self.device, non_blocking=True)
         return batch
 
+    def _check_labels(self, batch: dict) -> None:
+        target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+        highest = self.label_manager.ignore_label
+        if target.min() < 0 or target.max() > highest:
+            raise ValueError(
+                f"the labels of a case must be 0 to {highest}, but {', '.join(batch['keys'])} in "
+                f"{self.preprocessed_dataset_folder} have {target.min():.0f} to {target.max():.0f} "
+                "(nnUNetv2_plan_and_preprocess --verify_dataset_integrity finds the file)"
+            )
+
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         super().on_train_epoch_end(train_outputs)
+        if self.is_ddp:
+            outputs_of_all = [None] * dist.get_world_size()
+            dist.all_gather_object(outputs_of_all, train_outputs)
+            train_outputs = [output for outputs in outputs_of_all for output in outputs]
         for key in LOGGED_TERMS:
             values = [output[key] for output in train_outputs if np.isfinite(output.get(key, np.nan))]
             mean = float(np.mean(values)) if values else float("nan")
@@ -324,13 +400,13 @@ class PhasedTrainer(nnUNetTrainer):
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         super().on_validation_epoch_end(val_outputs)
         if self._starts_phase():  # the moving average, and with it checkpoint_best.pth, starts anew with each phase
-            values = self.logger.local_logger.my_fantastic_logging
+            values = logged_values(self)
             values["ema_fg_dice"][-1] = values["mean_fg_dice"][-1]
 
     def on_epoch_end(self) -> None:
         super().on_epoch_end()
         if self.local_rank == 0:
-            plot_phases(self.phases, self.logger.local_logger.my_fantastic_logging, self.output_folder)
+            plot_phases(self.phases, logged_values(self), self.output_folder)
         if self._starts_phase() and self.current_epoch < self.num_epochs:
             self._save_checkpoint_before_epoch("checkpoint_latest.pth")
             relabelled = self.phase.labels == "pseudo_masks"
@@ -351,14 +427,23 @@ class PhasedTrainer(nnUNetTrainer):
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, filename: str) -> None:
-        """As nnU-Net, but an interruption never leaves a half-written checkpoint."""
+        """As nnU-Net, but an interruption or a full disk never leaves a half-written checkpoint."""
         partial = filename + ".partial"
-        super().save_checkpoint(partial)
-        if os.path.isfile(partial) and self.local_rank == 0:
-            os.replace(partial, filename)
+        try:
+            super().save_checkpoint(partial)
+            if os.path.isfile(partial) and self.local_rank == 0:
+                os.replace(partial, filename)
+        except (OSError, RuntimeError) as error:  # torch raises the latter
+            raise OSError(f"{filename} could not be written, what was there before still is: {error}") from error
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        super().load_checkpoint(filename_or_checkpoint)
+        try:
+            super().load_checkpoint(filename_or_checkpoint)
+        except (OSError, RuntimeError, KeyError, EOFError, UnpicklingError) as error:
+            raise ValueError(
+                f"{filename_or_checkpoint} cannot be read as a checkpoint of this training: {type(error).__name__}: "
+                f"{str(error)[:500]}. Remove it, and --c goes on from the checkpoint before"
+            ) from error
         self._set_up_phase()
 
 
@@ -371,3 +456,7 @@ class PhasePolyLRScheduler(PolyLRScheduler):
 
     def step(self, current_step: float | None = None) -> None:
         super().step(None if current_step is None else current_step - self.first_epoch)
+
+
+def _first_weights(network: nn.Module) -> torch.Tensor:
+    return next(unwrap(network).parameters()).detach().clone()

@@ -1,19 +1,16 @@
 """nnU-Net's own training, a schedule of four iterations."""
 
-import torch
+from functools import wraps
+
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_simple.training.seeding import SeededTrainer
 
-class nnUNetTrainer_Minimal(nnUNetTrainer):  # noqa: N801 (nnU-Net's naming)
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's signature)
-    ):
-        super().__init__(plans, configuration, fold, dataset_json, device)
+
+class nnUNetTrainer_Minimal(SeededTrainer):  # noqa: N801 (nnU-Net's naming)
+    @wraps(nnUNetTrainer.__init__)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self.num_epochs = 2
         self.num_iterations_per_epoch = 2
         self.num_val_iterations_per_epoch = 1

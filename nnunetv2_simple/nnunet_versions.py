@@ -1,0 +1,58 @@
+"""What differs between the versions of nnU-Net this package runs with (2.5.2 to 2.8.1), in one place.
+
+The other difference, where nnU-Net looks for trainers, is :mod:`nnunetv2_simple.trainer_folder`'s.
+"""
+
+import inspect
+from collections.abc import Sequence
+
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+
+try:
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+except ImportError:  # before 2.6 there is one kind of dataset, and it is a mapping
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDataset
+
+    def infer_dataset_class(folder: str) -> type:
+        return nnUNetDataset
+
+
+def logged_values(trainer: nnUNetTrainer) -> dict[str, list]:
+    """Return what nnU-Net's own logger has noted: one value per epoch under each key."""
+    logger = trainer.logger  # since 2.7 one of several behind a MetaLogger
+    return getattr(logger, "local_logger", logger).my_fantastic_logging
+
+
+def open_dataset(folder: str, case_identifiers: Sequence[str]):
+    """Return nnU-Net's dataset of some preprocessed cases."""
+    return infer_dataset_class(folder)(folder, list(case_identifiers))
+
+
+def case_identifiers(dataset) -> list[str]:
+    """Return the cases of one of nnU-Net's datasets."""
+    return list(dataset.identifiers if hasattr(dataset, "identifiers") else dataset.keys())
+
+
+def load_preprocessed_case(dataset, case_identifier: str) -> tuple:
+    """Return image (channels, *spatial), label (1, *spatial) and properties of a case of one of nnU-Net's datasets."""
+    image, label, *_, properties = dataset.load_case(case_identifier)  # since 2.6 with a label of a previous stage
+    return image, label, properties
+
+
+def build_network(trainer: nnUNetTrainer) -> nn.Module:
+    """Return a new network of a trainer's architecture, with weights as nnU-Net draws them."""
+    configuration = trainer.configuration_manager
+    plans = (trainer.plans_manager, configuration)
+    if "plans_manager" not in inspect.signature(trainer.build_network_architecture).parameters:  # before 2.7
+        plans = (
+            configuration.network_arch_class_name,
+            configuration.network_arch_init_kwargs,
+            configuration.network_arch_init_kwargs_req_import,
+        )
+    return trainer.build_network_architecture(
+        *plans,
+        trainer.num_input_channels,
+        trainer.label_manager.num_segmentation_heads,
+        trainer.enable_deep_supervision,
+    )
