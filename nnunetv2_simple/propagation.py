@@ -87,7 +87,8 @@ def vote(
     if len(references):
         for voxels in mask.nonzero().split(VOXELS_PER_CHUNK):
             voxels = voxels.unbind(dim=1)
-            votes = (_unit_features(features, voxels) @ references.T > similarity_threshold).sum(dim=1)
+            agrees = _unit_features(features, voxels) @ references.T > similarity_threshold
+            votes = agrees.sum(dim=1, dtype=torch.int32)  # ten times faster than the default, int64
             accepted[voxels] = votes > vote_fraction * len(references)
     return accepted
 

@@ -33,4 +33,6 @@ def features_at(features: torch.Tensor, voxels: VoxelIndices) -> torch.Tensor:
     Returns:
         (number of voxels, D).
     """
-    return features.movedim(1, -1)[voxels]
+    batch, *spatial = voxels
+    # not movedim(1, -1)[voxels]: its gradient would lie in memory channels last, and be slow to add to that of others
+    return features[(batch, slice(None), *spatial)]
