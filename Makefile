@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint benchmark compat clean
 
 demo: $(VENV)/installed
 	$(BIN)/nnUNetv2_simple_demo -o $(DEMO_OUTPUT) --overwrite
@@ -16,6 +16,14 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+benchmark: $(VENV)/installed
+	$(BIN)/python benchmarks/propagation_speed.py
+	$(BIN)/python benchmarks/pseudo_mask_time.py
+	$(BIN)/python benchmarks/training_cost.py
+
+compat: $(VENV)/installed
+	$(BIN)/python tools/compat.py
+
 $(VENV)/installed: constraints.txt setup.py pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python >= 3.10 is needed, this is ' + sys.version)"
 	$(PYTHON) -m venv $(VENV)
@@ -24,4 +32,4 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUTPUT)
+	rm -rf $(VENV) $(DEMO_OUTPUT) compat_envs compat.md

@@ -35,7 +35,7 @@ if __name__ == "__main__":
             "nnunetv2_simple.dataset_conversion",
         ],
         install_requires=[
-            "nnunetv2>=2.8.0",  # the first version that looks for trainers in nnUNet_extTrainer
+            "nnunetv2>=2.5.2",
             "torch>=2.1.2",
             "acvl-utils>=0.2.6",
             "batchgenerators>=0.25.1",
@@ -61,6 +61,7 @@ if __name__ == "__main__":
                 "nnUNetv2_simple_compare = nnunetv2_simple.comparison.compare:main",
                 "nnUNetv2_simple_convert = nnunetv2_simple.dataset_conversion.convert:main",
                 "nnUNetv2_simple_demo = nnunetv2_simple.demo:main",
+                "nnUNetv2_simple_export = nnunetv2_simple.export:main",
                 "nnUNetv2_simple_trainers = nnunetv2_simple.trainer_folder:main",
             ]
         },

@@ -83,3 +83,20 @@ def image_like(array: np.ndarray, image: sitk.Image) -> sitk.Image:
     result = sitk.GetImageFromArray(array)
     result.CopyInformation(image)
     return result
+
+
+def write_image(image: sitk.Image, file: str) -> None:
+    """Write an image, compressed, and make sure that it arrived.
+
+    SimpleITK says nothing of a disk that is full before the end of a compressed file.
+
+    Raises:
+        OSError: If what is on disk is not the image.
+    """
+    try:
+        sitk.WriteImage(image, file, useCompression=True)
+        is_whole = np.array_equal(sitk.GetArrayViewFromImage(image), sitk.GetArrayFromImage(sitk.ReadImage(file)))
+    except RuntimeError as error:
+        raise OSError(f"{file} could not be written: {error}") from error
+    if not is_whole:
+        raise OSError(f"{file} could not be written whole, is the disk full?")

@@ -5,6 +5,7 @@ from comparison_files import make_comparison, truncate, write_checkpoint, write_
 
 from nnunetv2_simple.comparison.settings import Training
 from nnunetv2_simple.comparison.training_state import cost, is_done, note_costs, num_epochs_done, prepare_to_resume
+from nnunetv2_simple.training.seeding import SEED_IN_LOG
 
 
 @pytest.fixture
@@ -111,3 +112,10 @@ def test_cost_counts_the_epochs_until_the_checkpoint(training):
 
 def test_cost_of_what_is_not_there_is_unknown(training):
     assert set(cost(training, training.folder / "checkpoint_final.pth").values()) == {None}
+
+
+def test_the_seed_is_what_the_trainer_logged_last(training):
+    write(training, "final", num_epochs=1)
+    log = training.folder / "training_log_2026_1_1_00_00_00.txt"
+    log.write_text(f"\n2026-01-01 00:00:00: {SEED_IN_LOG} 3 \n2026-01-01 00:00:01: {SEED_IN_LOG} 7 \n")
+    assert cost(training, training.folder / "checkpoint_final.pth")["seed"] == 7

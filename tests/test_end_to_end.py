@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from subprocess import Popen
 
 import blosc2
 import numpy as np
@@ -27,10 +28,9 @@ def read(file: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
 
 
-def wait_for(text: str, log: Path, *, seconds: float = 600) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(text: str, log: Path, process: Popen) -> None:
     while text not in (log.read_text() if log.exists() else ""):
-        assert time.monotonic() < deadline, f"{text!r} did not appear:\n{log.read_text()[-3000:]}"
+        assert process.poll() is None, f"{text!r} did not appear:\n{log.read_text()[-3000:]}"
         time.sleep(0.02)
 
 
@@ -46,7 +46,7 @@ def killed_logs(environment) -> list[str]:
     for attempt, phase in enumerate(PHASES):
         log = environment.folder / f"attempt_{attempt}.log"
         process = environment.start(*environment.train_command(TRAINER, *(["--c"] if attempt else [])), log=log)
-        wait_for(f"Epoch {EPOCHS_PER_PHASE * attempt + 1}", log)
+        wait_for(f"Epoch {EPOCHS_PER_PHASE * attempt + 1}", log, process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         outputs.append(log.read_text())
@@ -234,7 +234,7 @@ def test_a_training_from_scratch_sets_earlier_pseudo_masks_aside(environment, fo
     log = environment.folder / "again.log"
     process = environment.start(*environment.train_command(TRAINER), log=log)
     try:
-        wait_for("Epoch 0", log)
+        wait_for("Epoch 0", log, process)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -3,7 +3,8 @@
 nnU-Net's trainer look-up imports timm, and timm imports torchvision. The torchvision wheels of the package index are
 built for CUDA; beside a CPU-only torch their compiled operators do not load, and torchvision then fails while it
 registers the output shapes of two of them ("operator torchvision::nms does not exist"). Declaring these operators
-first lets the import succeed; nothing of nnU-Net calls them. Where torchvision imports already, nothing is changed.
+first lets the import succeed; nothing of nnU-Net calls them. Where torchvision imports already, or is not installed,
+nothing is changed.
 """
 
 import importlib.util
@@ -24,7 +25,7 @@ def torchvision_imports() -> bool:
 
 
 def main() -> None:
-    if torchvision_imports():
+    if importlib.util.find_spec("torchvision") is None or torchvision_imports():
         return
     module = Path(importlib.util.find_spec("torchvision").origin).parent / "_meta_registrations.py"
     original = module.read_text()

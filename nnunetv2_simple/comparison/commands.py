@@ -3,18 +3,18 @@
 import os
 from pathlib import Path
 
-from nnunetv2.paths import nnUNet_extTrainer
-
 from nnunetv2_simple.comparison.methods import Method
 from nnunetv2_simple.comparison.settings import Comparison, Fold, Training, dataset_id
 from nnunetv2_simple.trainer_folder import trainer_folder
+
+TRAINER_FOLDERS_VARIABLE = "nnUNet_extTrainer"
 
 Command = tuple[str, ...]
 
 
 def searched_trainer_folders() -> str:
     """Return nnUNet_extTrainer as it is set, with the folder of this package's trainers added."""
-    folders = [folder for folder in (nnUNet_extTrainer.get() or "").split(os.pathsep) if folder.strip()]
+    folders = [folder for folder in os.environ.get(TRAINER_FOLDERS_VARIABLE, "").split(os.pathsep) if folder.strip()]
     if trainer_folder() not in [Path(folder).resolve() for folder in folders]:
         folders.append(str(trainer_folder()))
     return os.pathsep.join(folders)

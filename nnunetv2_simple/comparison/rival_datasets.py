@@ -26,7 +26,7 @@ from nnunetv2_simple.comparison.rival_labels import RIVAL_KINDS, SPARSE_KINDS, r
 from nnunetv2_simple.conversion.case_conversion import FILE_ENDING
 from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.dataset_files import CONVERTED_BY, is_own_dataset_json
-from nnunetv2_simple.images import image_like, patient_axes, read_volume, spacing_zyx_mm
+from nnunetv2_simple.images import image_like, patient_axes, read_volume, spacing_zyx_mm, write_image
 from nnunetv2_simple.parallel import open_workers
 from nnunetv2_simple.whole_files import PARTIAL, remove_partial_files, save_json_atomically
 
@@ -168,7 +168,7 @@ def _label_case(case: str, *, weak: Path, rival: Path, provenance: Mapping) -> N
     )
     file = _label_file(rival, case)
     beside = file.with_name(f"{PARTIAL}{uuid4().hex}{FILE_ENDING}")
-    sitk.WriteImage(image_like(label, channels[0]), str(beside), useCompression=True)
+    write_image(image_like(label, channels[0]), str(beside))
     os.replace(beside, file)
 
 

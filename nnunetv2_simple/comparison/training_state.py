@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def cost(training: Training, checkpoint_file: Path) -> dict:
     """Return what a training took until a checkpoint.
 
     ``training_s`` is the sum of its epochs as nnU-Net logged them, which leaves out what lies between epochs, such as
-    the prediction of pseudo-masks, and whatever was lost by interruptions. nnU-Net seeds neither weights nor patches.
+    the prediction of pseudo-masks, and whatever was lost by interruptions. ``seed`` is None where none was set.
     """
     noted = read_costs(training)
     checkpoint = read_checkpoint(checkpoint_file)
@@ -67,7 +68,7 @@ def cost(training: Training, checkpoint_file: Path) -> dict:
         "num_iterations": iterations_until(schedule, len(epochs)) if schedule and epochs else None,
         "peak_memory_mb": noted.get("peak_memory_mb"),
         "peak_memory_of": noted.get("peak_memory_of"),
-        "seed": None,
+        "seed": _seed(training),
     }
 
 
@@ -79,6 +80,13 @@ def read_costs(training: Training) -> dict:
 def note_costs(training: Training, costs: dict) -> None:
     training.costs_file.parent.mkdir(parents=True, exist_ok=True)
     save_json_atomically(costs, training.costs_file)
+
+
+def _seed(training: Training) -> int | None:
+    """Return the seed that the logs of a training name last."""
+    logs = "".join(file.read_text() for file in sorted(training.folder.glob("training_log*.txt")))
+    seeds = re.findall(r"Seed of all random numbers: (\d+)", logs)
+    return int(seeds[-1]) if seeds else None
 
 
 def _intermediate_files(training: Training) -> list[Path]:

@@ -19,7 +19,7 @@ from nnunetv2_simple.conversion.case_records import (
     write_record,
 )
 from nnunetv2_simple.conversion.cases import Case, Conversion
-from nnunetv2_simple.images import image_like, spacing_zyx_mm
+from nnunetv2_simple.images import image_like, spacing_zyx_mm, write_image
 from nnunetv2_simple.pseudo_mask import draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
 from nnunetv2_simple.quality_control import draw_sheet, measure_case
 from nnunetv2_simple.quality_control.page import QUALITY_FOLDER
@@ -145,7 +145,7 @@ def _write_images(images: dict[Path, sitk.Image], scratch: Path) -> dict[Path, P
     written = {}
     for index, (target, image) in enumerate(images.items()):
         written[target] = scratch / f"{index}{FILE_ENDING}"
-        sitk.WriteImage(image, str(written[target]), useCompression=True)
+        write_image(image, str(written[target]))
     headers = {str(target): _geometry_on_disk(file) for target, file in written.items()}
     if len(set(headers.values())) > 1:
         raise ValueError(f"the geometry of image and label differs once written: {headers}")

@@ -13,43 +13,26 @@ Every step may be interrupted and repeated.
 """
 
 import os
-import time
-from copy import deepcopy
-from datetime import datetime
 from functools import wraps
-from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from batchgenerators.utilities.file_and_folder_operations import isdir, join
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import nn
 
-from nnunetv2_simple.nnunet_versions import (
-    build_network,
-    case_identifiers,
-    load_preprocessed_case,
-    logged_values,
-    open_dataset,
-)
-from nnunetv2_simple.training.feature_tap import FeatureTap, unwrap
+from nnunetv2_simple.nnunet_versions import logged_values
+from nnunetv2_simple.training.feature_tap import FeatureTap
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
 from nnunetv2_simple.training.phases import Phase, first_epoch, phase_at
 from nnunetv2_simple.training.progress_plot import plot_phases
-from nnunetv2_simple.training.retraining import (
-    PARTIAL_PSEUDO_MASK,
-    RelabelledDataset,
-    wait_for_labels,
-    write_preprocessed_labels,
-    write_pseudo_masks,
+from nnunetv2_simple.training.pseudo_mask_trainer import PseudoMaskTrainer
+from nnunetv2_simple.training.refusals import (
+    refuse_labels_out_of_range,
+    refuse_labels_without_ignore,
+    refuse_unsupported,
 )
-from nnunetv2_simple.training.seeding import SeededTrainer, finish
-from nnunetv2_simple.walker_evidence import WALKER_FOLDER
 
 LOGGED_TERMS = (
     "segmentation_loss",
@@ -62,7 +45,7 @@ LOGGED_TERMS = (
 )
 
 
-class PhasedTrainer(SeededTrainer):
+class PhasedTrainer(PseudoMaskTrainer):
     """Trains :attr:`phases` one after the other. Subclasses name the phases and nothing else.
 
     Raises:
@@ -75,7 +58,7 @@ class PhasedTrainer(SeededTrainer):
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._refuse_unsupported()
+        refuse_unsupported(self)
         self.num_epochs = sum(phase.num_epochs for phase in self.phases)
         self._feature_tap: FeatureTap | None = None
         self._iteration = 0
@@ -88,40 +71,13 @@ class PhasedTrainer(SeededTrainer):
         return phase_at(self.phases, self.current_epoch)
 
     @property
-    def pseudo_mask_folder(self) -> str:
-        """Where the pseudo-masks of this fold's training cases lie, as NIfTI in the original geometry."""
-        return join(self.output_folder, "pseudo_masks")
-
-    def _refuse_unsupported(self) -> None:
-        name = type(self).__name__
-        if self.is_cascaded:
-            raise NotImplementedError(f"{name} cannot train cascades, use the configuration 3d_fullres or 3d_lowres")
-        if self.label_manager.has_regions:
-            raise NotImplementedError(f"{name} cannot train region-based labels, declare each label as one integer")
-        if not self.label_manager.has_ignore_label:
-            raise ValueError(
-                f"{name} needs a dataset with an 'ignore' label for the unlabelled voxels, but the labels of "
-                f"{self.plans_manager.dataset_name} are {self.dataset_json['labels']}; nnUNetv2_simple_convert "
-                f"writes such datasets"
-            )
-
-    def _check_preprocessed_labels(self) -> None:
-        """Data preprocessed without an ignore label lack what nnU-Net's data loader looks up: a KeyError later on."""
-        dataset = open_dataset(self.preprocessed_dataset_folder, self._training_cases())
-        for case in case_identifiers(dataset):
-            *_, properties = load_preprocessed_case(dataset, case)
-            if not any(isinstance(key, tuple) for key in properties["class_locations"]):
-                raise ValueError(
-                    f"case {case} in {self.preprocessed_dataset_folder} was preprocessed when its labels had no "
-                    f"'ignore': run nnUNetv2_preprocess -d {self.plans_manager.dataset_name} -plans_name "
-                    f"{self.plans_manager.plans_name} -c {self.configuration_name} again"
-                )
+    def learns_pseudo_masks(self) -> bool:
+        return self.phase.labels == "pseudo_masks"
 
     # ---- setting up a phase -------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
         super().initialize()
-        self._drawn_weights = _first_weights(self.network)
         self._set_up_phase()
 
     def configure_optimizers(self):
@@ -184,7 +140,7 @@ class PhasedTrainer(SeededTrainer):
         self.print_to_log_file(f"Phase {self.phase.name}: {self.phase}")
         if self.phase.labels == "pseudo_masks":
             self._close_feature_tap()
-            self._write_pseudo_masks()
+            self.write_pseudo_masks(network_weight=self.phase.network_weight)
             self._draw_new_weights()
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
         self._best_ema = None
@@ -196,162 +152,18 @@ class PhasedTrainer(SeededTrainer):
         self.save_checkpoint(join(self.output_folder, name))
         self.current_epoch += 1
 
-    def _write_pseudo_masks(self) -> None:
-        self.set_deep_supervision_enabled(False)
-        predictor = nnUNetPredictor(device=self.device, allow_tqdm=False)
-        predictor.manual_initialization(
-            unwrap(self.network).eval(),
-            self.plans_manager,
-            self.configuration_manager,
-            None,
-            self.dataset_json,
-            type(self).__name__,
-            self.inference_allowed_mirroring_axes,
-        )
-        write_pseudo_masks(
-            predictor,
-            open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
-            weak_label_folder=join(self.preprocessed_dataset_folder_base, "gt_segmentations"),
-            output_folder=self.pseudo_mask_folder,
-            log=self.print_to_log_file,
-            network_weight=self.phase.network_weight,
-            walker_dataset_folder=self._walker_dataset_folder(),
-        )
-        self.set_deep_supervision_enabled(self.enable_deep_supervision)
-        if self.is_ddp:
-            for case in self._training_cases():
-                while not os.path.isfile(self._pseudo_mask_file(case)):
-                    time.sleep(0.1)
-            dist.barrier()
-
-    def _training_cases(self) -> list[str]:
-        return list(self.do_split()[0])
-
-    def _own_share(self, cases: list[str]) -> list[str]:
-        """Return what falls to this process when several GPUs share the work."""
-        return cases[self.local_rank :: dist.get_world_size()] if self.is_ddp else cases
-
-    def _pseudo_mask_file(self, case: str) -> str:
-        return join(self.pseudo_mask_folder, case + self.dataset_json["file_ending"])
-
-    def _walker_dataset_folder(self) -> Path | None:
-        """Return where the random walker's probabilities are kept, None for a dataset that has none."""
-        folders = [Path(base) / self.plans_manager.dataset_name for base in (nnUNet_preprocessed, nnUNet_raw) if base]
-        return next((folder for folder in folders if (folder / WALKER_FOLDER).is_dir()), None)
-
-    def _say_where_pseudo_masks_come_from(self) -> None:
-        """Say before any time is spent what the retraining will learn from."""
-        if any(phase.network_weight is not None for phase in self.phases):
-            folder = self._walker_dataset_folder()
-            if folder:
-                self.print_to_log_file(f"Pseudo-masks will weigh the network against the walker's opinion in {folder}")
-            else:
-                self.print_to_log_file(
-                    f"No {self.plans_manager.dataset_name}/{WALKER_FOLDER} in nnUNet_preprocessed or nnUNet_raw "
-                    "(nnUNetv2_simple_convert writes it): pseudo-masks will keep what is labelled, the network decides "
-                    "the rest"
-                )
-
-    @property
-    def _pretrained_weights_file(self) -> str:
-        return join(self.output_folder, "pretrained_weights.pth")
-
-    def _keep_pretrained_weights(self) -> None:
-        """Keep what -pretrained_weights put into the network: the retraining starts from it as well.
-
-        nnU-Net tells the trainer nothing of it, so that weights other than those drawn are the sign. Its segmentation
-        layers are not taken over, as by nnU-Net itself.
-        """
-        if self.local_rank != 0:
-            return
-        if os.path.isfile(self._pretrained_weights_file):
-            os.remove(self._pretrained_weights_file)
-        if not torch.equal(self._drawn_weights, _first_weights(self.network)):
-            weights = unwrap(self.network).state_dict()
-            kept = {name: tensor for name, tensor in weights.items() if ".seg_layers." not in name}
-            torch.save(kept, self._pretrained_weights_file + ".partial")
-            os.replace(self._pretrained_weights_file + ".partial", self._pretrained_weights_file)
-            self.print_to_log_file("The retraining will start from the pretrained weights as well")
-
-    def _draw_new_weights(self) -> None:
-        """Overwrite the weights in place, so that DDP and torch.compile wrappers stay valid."""
-        network = unwrap(self.network)
-        weights = build_network(self).state_dict()
-        if os.path.isfile(self._pretrained_weights_file):
-            weights |= torch.load(self._pretrained_weights_file, map_location="cpu", weights_only=True)
-        network.load_state_dict(weights)
-        if self.is_ddp:
-            for tensor in network.state_dict().values():
-                dist.broadcast(tensor, src=0)
-
-    # ---- data ---------------------------------------------------------------------------------------------------
-
-    def get_tr_and_val_datasets(self):
-        dataset_tr, dataset_val = super().get_tr_and_val_datasets()
-        if self.phase.labels == "pseudo_masks":
-            dataset_tr = self._relabelled(dataset_tr)
-        return dataset_tr, dataset_val
-
-    def _relabelled(self, dataset) -> RelabelledDataset:
-        label_folder = join(self.output_folder, "pseudo_masks_preprocessed")
-        masks = {"mask_folder": self.pseudo_mask_folder, "mask_file_ending": self.dataset_json["file_ending"]}
-        write_preprocessed_labels(
-            open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
-            self.plans_manager,
-            self.configuration_manager,
-            self.label_manager,
-            **masks,
-            output_folder=label_folder,
-        )
-        if self.is_ddp:
-            wait_for_labels(self._training_cases(), **masks, output_folder=label_folder)
-            dist.barrier()
-        return RelabelledDataset(dataset, label_folder)
-
-    def get_dataloaders(self):
-        """As nnU-Net. Pseudo-masks have no ignored voxels, so their patches are drawn as for any dense dataset."""
-        label_manager = self.label_manager
-        if self.phase.labels == "pseudo_masks":
-            dense = deepcopy(self.dataset_json)
-            del dense["labels"]["ignore"]
-            self.label_manager = self.plans_manager.get_label_manager(dense)
-        try:
-            return super().get_dataloaders()
-        finally:
-            self.label_manager = label_manager
-
-    def _shut_down_dataloaders(self) -> None:
-        for loader in (self.dataloader_train, self.dataloader_val):
-            finish(loader)
-        self.dataloader_train = self.dataloader_val = None
-
     # ---- nnU-Net's loop -----------------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        self._check_preprocessed_labels()
-        self._remove_half_written_files()
-        if self.current_epoch == 0:
-            self._set_aside_earlier_pseudo_masks()
+        refuse_labels_without_ignore(self, self._training_cases())
+        if any(phase.network_weight is not None for phase in self.phases):
             self._say_where_pseudo_masks_come_from()
-            self._keep_pretrained_weights()
+        self._prepare_folder()
         if self._starts_phase():
             self._begin_phase()
         super().on_train_start()
-
-    def _remove_half_written_files(self) -> None:
-        if self.local_rank == 0:
-            for pattern in ("*.pth.partial", f"pseudo_masks/{PARTIAL_PSEUDO_MASK}*"):
-                for file in Path(self.output_folder).glob(pattern):
-                    file.unlink()
-
-    def _set_aside_earlier_pseudo_masks(self) -> None:
-        """A training from scratch must not find earlier pseudo-masks; somebody may have corrected them."""
-        if self.local_rank == 0 and isdir(self.pseudo_mask_folder):
-            set_aside = f"{self.pseudo_mask_folder}_before_{datetime.now():%Y%m%d_%H%M%S}"
-            os.rename(self.pseudo_mask_folder, set_aside)
-            self.print_to_log_file(f"The pseudo-masks of an earlier training were moved to {set_aside}")
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -369,20 +181,11 @@ class PhasedTrainer(SeededTrainer):
 
     def _seen_by_loss(self, batch: dict) -> dict:
         """Show the image to the loss, which nnU-Net shows output and target only."""
-        self._check_labels(batch)
+        folder = self.preprocessed_dataset_folder
+        refuse_labels_out_of_range(batch, self.label_manager.ignore_label, folder=folder)
         if isinstance(self.loss, PhaseLoss):
             batch["data"] = self.loss.image = batch["data"].to(self.device, non_blocking=True)
         return batch
-
-    def _check_labels(self, batch: dict) -> None:
-        target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
-        highest = self.label_manager.ignore_label
-        if target.min() < 0 or target.max() > highest:
-            raise ValueError(
-                f"the labels of a case must be 0 to {highest}, but {', '.join(batch['keys'])} in "
-                f"{self.preprocessed_dataset_folder} have {target.min():.0f} to {target.max():.0f} "
-                "(nnUNetv2_plan_and_preprocess --verify_dataset_integrity finds the file)"
-            )
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         super().on_train_epoch_end(train_outputs)
@@ -439,7 +242,7 @@ class PhasedTrainer(SeededTrainer):
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         try:
             super().load_checkpoint(filename_or_checkpoint)
-        except (OSError, RuntimeError, KeyError, EOFError, UnpicklingError) as error:
+        except Exception as error:  # a damaged pickle raises anything
             raise ValueError(
                 f"{filename_or_checkpoint} cannot be read as a checkpoint of this training: {type(error).__name__}: "
                 f"{str(error)[:500]}. Remove it, and --c goes on from the checkpoint before"
@@ -456,7 +259,3 @@ class PhasePolyLRScheduler(PolyLRScheduler):
 
     def step(self, current_step: float | None = None) -> None:
         super().step(None if current_step is None else current_step - self.first_epoch)
-
-
-def _first_weights(network: nn.Module) -> torch.Tensor:
-    return next(unwrap(network).parameters()).detach().clone()

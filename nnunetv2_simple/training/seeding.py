@@ -10,6 +10,7 @@ from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMu
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 SEED_VARIABLE = "nnUNet_simple_seed"
+SEED_IN_LOG = "Seed of all random numbers:"
 
 
 class SeededTrainer(nnUNetTrainer):
@@ -29,7 +30,7 @@ class SeededTrainer(nnUNetTrainer):
         super().__init__(*args, **kwargs)
         self.seed = _seed_in_use(self.seed)
         if self.seed is not None:
-            self.print_to_log_file(f"Seed of all random numbers: {self.seed}")
+            self.print_to_log_file(f"{SEED_IN_LOG} {self.seed}")
 
     def initialize(self) -> None:
         self._seed_random_numbers()

@@ -1,0 +1,209 @@
+"""An nnU-Net trainer that can write pseudo-masks of its training cases, and learn from them with new weights.
+
+    pseudo_masks/               what the network predicts, for people to look at and to correct
+    pseudo_masks_preprocessed/  the same on the grid of the preprocessed images, for the data loader
+    pretrained_weights.pth      what the new weights start from, if the training was given -pretrained_weights
+
+Several GPUs share the cases; each waits until all masks are there.
+"""
+
+import os
+import time
+from copy import deepcopy
+from datetime import datetime
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from batchgenerators.utilities.file_and_folder_operations import isdir, join
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from torch import nn
+
+from nnunetv2_simple.nnunet_versions import build_network, open_dataset
+from nnunetv2_simple.training.feature_tap import unwrap
+from nnunetv2_simple.training.retraining import (
+    PARTIAL_PSEUDO_MASK,
+    RelabelledDataset,
+    wait_for_labels,
+    write_preprocessed_labels,
+    write_pseudo_masks,
+)
+from nnunetv2_simple.training.seeding import SeededTrainer, finish
+from nnunetv2_simple.walker_evidence import WALKER_FOLDER
+
+
+class PseudoMaskTrainer(SeededTrainer):
+    """Learns the dataset's labels, or pseudo-masks as long as :attr:`learns_pseudo_masks` says so."""
+
+    @property
+    def learns_pseudo_masks(self) -> bool:
+        """Whether the present epoch learns from pseudo-masks."""
+        raise NotImplementedError
+
+    @property
+    def pseudo_mask_folder(self) -> str:
+        """Where the pseudo-masks of this fold's training cases lie, as NIfTI in the original geometry."""
+        return join(self.output_folder, "pseudo_masks")
+
+    def initialize(self) -> None:
+        super().initialize()
+        self._drawn_weights = _first_weights(self.network)
+
+    def _prepare_folder(self) -> None:
+        """Leave nothing in it that could be mistaken for this training's own."""
+        self._remove_half_written_files()
+        if self.current_epoch == 0:
+            self._set_aside_earlier_pseudo_masks()
+            self._keep_pretrained_weights()
+
+    def _training_cases(self) -> list[str]:
+        return list(self.do_split()[0])
+
+    def _own_share(self, cases: list[str]) -> list[str]:
+        """Return what falls to this process when several GPUs share the work."""
+        return cases[self.local_rank :: dist.get_world_size()] if self.is_ddp else cases
+
+    def _remove_half_written_files(self) -> None:
+        if self.local_rank == 0:
+            for pattern in ("*.pth.partial", f"pseudo_masks/{PARTIAL_PSEUDO_MASK}*"):
+                for file in Path(self.output_folder).glob(pattern):
+                    file.unlink()
+
+    def _set_aside_earlier_pseudo_masks(self) -> None:
+        """A training from scratch must not find earlier pseudo-masks; somebody may have corrected them."""
+        if self.local_rank == 0 and isdir(self.pseudo_mask_folder):
+            set_aside = f"{self.pseudo_mask_folder}_before_{datetime.now():%Y%m%d_%H%M%S}"
+            os.rename(self.pseudo_mask_folder, set_aside)
+            self.print_to_log_file(f"The pseudo-masks of an earlier training were moved to {set_aside}")
+
+    # ---- writing ------------------------------------------------------------------------------------------------
+
+    def write_pseudo_masks(self, *, network_weight: float | None) -> None:
+        """Predict the training cases; return when those of all GPUs are there.
+
+        Args:
+            network_weight: See :func:`nnunetv2_simple.training.retraining.write_pseudo_masks`.
+        """
+        self.set_deep_supervision_enabled(False)
+        predictor = nnUNetPredictor(device=self.device, allow_tqdm=False)
+        predictor.manual_initialization(
+            unwrap(self.network).eval(),
+            self.plans_manager,
+            self.configuration_manager,
+            None,
+            self.dataset_json,
+            type(self).__name__,
+            self.inference_allowed_mirroring_axes,
+        )
+        write_pseudo_masks(
+            predictor,
+            open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
+            weak_label_folder=join(self.preprocessed_dataset_folder_base, "gt_segmentations"),
+            output_folder=self.pseudo_mask_folder,
+            log=self.print_to_log_file,
+            network_weight=network_weight,
+            walker_dataset_folder=self._walker_dataset_folder(),
+        )
+        self.set_deep_supervision_enabled(self.enable_deep_supervision)
+        if self.is_ddp:
+            for case in self._training_cases():  # files are waited for: a process group gives up after a while
+                while not os.path.isfile(join(self.pseudo_mask_folder, case + self.dataset_json["file_ending"])):
+                    time.sleep(0.1)
+            dist.barrier()
+
+    def _walker_dataset_folder(self) -> Path | None:
+        """Return where the random walker's probabilities are kept, None for a dataset that has none."""
+        folders = [Path(base) / self.plans_manager.dataset_name for base in (nnUNet_preprocessed, nnUNet_raw) if base]
+        return next((folder for folder in folders if (folder / WALKER_FOLDER).is_dir()), None)
+
+    def _say_where_pseudo_masks_come_from(self) -> None:
+        """Say before any time is spent what pseudo-masks with a ``network_weight`` will be made of."""
+        folder = self._walker_dataset_folder()
+        if folder:
+            self.print_to_log_file(f"Pseudo-masks will weigh the network against the walker's opinion in {folder}")
+        else:
+            self.print_to_log_file(
+                f"No {self.plans_manager.dataset_name}/{WALKER_FOLDER} in nnUNet_preprocessed or nnUNet_raw "
+                "(nnUNetv2_simple_convert writes it): pseudo-masks will keep what is labelled, the network decides "
+                "the rest"
+            )
+
+    # ---- new weights --------------------------------------------------------------------------------------------
+
+    @property
+    def _pretrained_weights_file(self) -> str:
+        return join(self.output_folder, "pretrained_weights.pth")
+
+    def _keep_pretrained_weights(self) -> None:
+        """Keep what -pretrained_weights put into the network: the retraining starts from it as well.
+
+        nnU-Net tells the trainer nothing of it, so that weights other than those drawn are the sign. Its segmentation
+        layers are not taken over, as by nnU-Net itself.
+        """
+        if self.local_rank != 0:
+            return
+        if os.path.isfile(self._pretrained_weights_file):
+            os.remove(self._pretrained_weights_file)
+        if not torch.equal(self._drawn_weights, _first_weights(self.network)):
+            weights = unwrap(self.network).state_dict()
+            kept = {name: tensor for name, tensor in weights.items() if ".seg_layers." not in name}
+            torch.save(kept, self._pretrained_weights_file + ".partial")
+            os.replace(self._pretrained_weights_file + ".partial", self._pretrained_weights_file)
+            self.print_to_log_file("The retraining will start from the pretrained weights as well")
+
+    def _draw_new_weights(self) -> None:
+        """Overwrite the weights in place, so that DDP and torch.compile wrappers stay valid."""
+        network = unwrap(self.network)
+        weights = build_network(self).state_dict()
+        if os.path.isfile(self._pretrained_weights_file):
+            weights |= torch.load(self._pretrained_weights_file, map_location="cpu", weights_only=True)
+        network.load_state_dict(weights)
+        if self.is_ddp:
+            for tensor in network.state_dict().values():
+                dist.broadcast(tensor, src=0)
+
+    # ---- data ---------------------------------------------------------------------------------------------------
+
+    def get_tr_and_val_datasets(self):
+        dataset_tr, dataset_val = super().get_tr_and_val_datasets()
+        if self.learns_pseudo_masks:
+            dataset_tr = self._relabelled(dataset_tr)
+        return dataset_tr, dataset_val
+
+    def _relabelled(self, dataset) -> RelabelledDataset:
+        label_folder = join(self.output_folder, "pseudo_masks_preprocessed")
+        masks = {"mask_folder": self.pseudo_mask_folder, "mask_file_ending": self.dataset_json["file_ending"]}
+        write_preprocessed_labels(
+            open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
+            self.plans_manager,
+            self.configuration_manager,
+            self.label_manager,
+            **masks,
+            output_folder=label_folder,
+        )
+        if self.is_ddp:
+            wait_for_labels(self._training_cases(), **masks, output_folder=label_folder)
+            dist.barrier()
+        return RelabelledDataset(dataset, label_folder)
+
+    def get_dataloaders(self):
+        """As nnU-Net. Pseudo-masks have no ignored voxels, so their patches are drawn as for any dense dataset."""
+        label_manager = self.label_manager
+        if self.learns_pseudo_masks:
+            dense = deepcopy(self.dataset_json)
+            del dense["labels"]["ignore"]
+            self.label_manager = self.plans_manager.get_label_manager(dense)
+        try:
+            return super().get_dataloaders()
+        finally:
+            self.label_manager = label_manager
+
+    def _shut_down_dataloaders(self) -> None:
+        for loader in (self.dataloader_train, self.dataloader_val):
+            finish(loader)
+        self.dataloader_train = self.dataloader_val = None
+
+
+def _first_weights(network: nn.Module) -> torch.Tensor:
+    return next(unwrap(network).parameters()).detach().clone()

@@ -1,0 +1,61 @@
+"""What the trainers refuse, said before any time is spent on it."""
+
+from collections.abc import Sequence
+
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_simple.nnunet_versions import case_identifiers, load_preprocessed_case, open_dataset
+
+
+def refuse_unsupported(trainer: nnUNetTrainer) -> None:
+    """Refuse what nnU-Net can do and weak labels cannot.
+
+    Raises:
+        NotImplementedError: For cascades and region-based labels.
+        ValueError: For a dataset without an ignore label.
+    """
+    name = type(trainer).__name__
+    if trainer.is_cascaded:
+        raise NotImplementedError(f"{name} cannot train cascades, use the configuration 3d_fullres or 3d_lowres")
+    if trainer.label_manager.has_regions:
+        raise NotImplementedError(f"{name} cannot train region-based labels, declare each label as one integer")
+    if not trainer.label_manager.has_ignore_label:
+        raise ValueError(
+            f"{name} needs a dataset with an 'ignore' label for the unlabelled voxels, but the labels of "
+            f"{trainer.plans_manager.dataset_name} are {trainer.dataset_json['labels']}; nnUNetv2_simple_convert "
+            f"writes such datasets"
+        )
+
+
+def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -> None:
+    """Refuse cases preprocessed before their labels had 'ignore': nnU-Net's data loader would end with a KeyError.
+
+    Raises:
+        ValueError: Naming the case and the command that helps.
+    """
+    folder = trainer.preprocessed_dataset_folder
+    dataset = open_dataset(folder, cases)
+    for case in case_identifiers(dataset):
+        *_, properties = load_preprocessed_case(dataset, case)
+        # only with an ignore label does nnU-Net note where any label is, under a tuple of all of them
+        if not any(isinstance(key, tuple) for key in properties["class_locations"]):
+            raise ValueError(
+                f"case {case} in {folder} was preprocessed when its labels had no 'ignore': run nnUNetv2_preprocess "
+                f"-d {trainer.plans_manager.dataset_name} -plans_name {trainer.plans_manager.plans_name} "
+                f"-c {trainer.configuration_name} again"
+            )
+
+
+def refuse_labels_out_of_range(batch: dict, highest_label: int, *, folder: str) -> None:
+    """Refuse a batch with labels that are none of the dataset's.
+
+    Raises:
+        ValueError: Naming the cases.
+    """
+    target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+    if target.min() < 0 or target.max() > highest_label:
+        raise ValueError(
+            f"the labels of a case must be 0 to {highest_label}, but one of {', '.join(batch['keys'])} in {folder} has "
+            f"{target.min():.0f} to {target.max():.0f}; nnUNetv2_plan_and_preprocess --verify_dataset_integrity finds "
+            f"the file"
+        )

@@ -1,0 +1,172 @@
+"""Damaged, misfit and unwritable files at the trainers' boundary: an error that names the file, nothing lost."""
+
+import json
+import os
+import pickle
+import resource
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nnunet_environment import PLANS, NNUNetEnvironment, build_environment
+from nnunetv2.run.run_training import get_trainer_from_args
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from plain_trainers import batch, make_trainer, nnunet_folders  # noqa: F401
+
+from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
+from nnunetv2_simple.training.refusals import refuse_labels_out_of_range
+from nnunetv2_simple.training.retraining import PseudoMaskWriter
+
+
+@contextmanager
+def full_disk(num_bytes: int):
+    """No file can grow beyond some bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path):
+    trainer = make_trainer()
+    trainer.initialize()
+    file = tmp_path / "checkpoint_latest.pth"
+    trainer.save_checkpoint(str(file))
+    before = file.read_bytes()
+    with full_disk(len(before) // 2), pytest.raises(OSError, match=f"{file} could not be written"):
+        trainer.save_checkpoint(str(file))
+    assert file.read_bytes() == before
+    trainer.load_checkpoint(str(file))
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "other weights", "no weights"])
+def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+    trainer = make_trainer()
+    trainer.initialize()
+    file = tmp_path / "checkpoint_latest.pth"
+    trainer.save_checkpoint(str(file))
+    content = file.read_bytes()
+    if damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "text":
+        file.write_text("not a checkpoint")
+    else:
+        checkpoint = torch.load(file, weights_only=False)
+        if damage == "other weights":
+            checkpoint["network_weights"] = {"layer": torch.zeros(3)}
+        else:
+            del checkpoint["network_weights"]
+        torch.save(checkpoint, file)
+    with pytest.raises(ValueError, match=f"{file} cannot be read as a checkpoint of this training"):
+        trainer.load_checkpoint(str(file))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bytes_changed_at_random_load_or_name_the_file(tmp_path, seed):
+    trainer = make_trainer()
+    trainer.initialize()
+    file = tmp_path / "checkpoint_latest.pth"
+    trainer.save_checkpoint(str(file))
+    generator = np.random.default_rng(seed)
+    content = bytearray(file.read_bytes())
+    for place in generator.integers(len(content), size=50):
+        content[place] = generator.integers(256)
+    file.write_bytes(content)
+    try:
+        trainer.load_checkpoint(str(file))
+    except ValueError as error:
+        assert str(file) in str(error)
+
+
+@pytest.mark.parametrize("label", [-1, 3, 255])
+def test_labels_that_are_none_of_the_datasets_name_the_cases(label):
+    broken = batch()
+    broken["target"][0][0, 0, 2, 3, 4] = label
+    with pytest.raises(ValueError, match="labels of a case must be 0 to 2, but one of one, two in the/folder has"):
+        refuse_labels_out_of_range(broken, 2, folder="the/folder")
+    with pytest.raises(ValueError, match="one of one, two"):
+        trainer = make_trainer()
+        trainer.initialize()
+        trainer.train_step(broken)
+
+
+def test_labels_of_the_dataset_are_accepted():
+    refuse_labels_out_of_range(batch(), 2, folder="")
+    refuse_labels_out_of_range(batch() | {"target": batch()["target"][0]}, 2, folder="")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> NNUNetEnvironment:
+    return build_environment(tmp_path_factory.mktemp("refusals"))
+
+
+@pytest.fixture
+def trainer(environment, monkeypatch):
+    for name, value in environment.variables.items():
+        monkeypatch.setenv(name, value)
+    return get_trainer_from_args("501", "3d_fullres", 0, "SimPLeTrainer_Tiny", PLANS, device=torch.device("cpu"))
+
+
+def test_cases_preprocessed_before_the_ignore_label_was_added_are_named(environment, trainer):
+    case = trainer._training_cases()[0]
+    properties_file = environment.preprocessed / "nnUNetPlans_3d_fullres" / f"{case}.pkl"
+    original = properties_file.read_bytes()
+    properties = pickle.loads(original)
+    properties["class_locations"] = {0: properties["class_locations"][1], 1: properties["class_locations"][1]}
+    properties_file.write_bytes(pickle.dumps(properties))
+    try:
+        with pytest.raises(ValueError, match=rf"case {case} .* no 'ignore': run nnUNetv2_preprocess"):
+            trainer.run_training()
+    finally:
+        properties_file.write_bytes(original)
+    assert not list(Path(trainer.output_folder).glob("*.pth"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder_is_named(environment, tmp_path):
+    folder = tmp_path / "masks"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(OSError, match=f"the pseudo-mask {folder}"):
+        write_one_mask(environment, folder)
+
+
+def test_a_vanished_folder_is_named(environment, tmp_path):
+    folder = tmp_path / "masks"
+    with pytest.raises(OSError, match=f"the pseudo-mask {folder}/.* could not be written"):
+        write_one_mask(environment, folder)
+
+
+def test_a_full_disk_leaves_no_half_pseudo_mask(environment, tmp_path):
+    with full_disk(100), pytest.raises(OSError, match=f"the pseudo-mask {tmp_path}/.* could not be written"):
+        write_one_mask(environment, tmp_path)
+    assert not [file for file in tmp_path.iterdir() if not file.name.startswith("partial_")]
+
+
+def write_one_mask(environment: NNUNetEnvironment, folder: Path) -> None:
+    plans = PlansManager(str(environment.preprocessed / f"{PLANS}.json"))
+    configuration = plans.get_configuration("3d_fullres")
+    case = "case_0"
+    dataset = open_dataset(str(environment.preprocessed / configuration.data_identifier), [case])
+    image, _, properties = load_preprocessed_case(dataset, case)
+    dataset_json = json.loads((environment.preprocessed / "dataset.json").read_text())
+    labels = str(environment.preprocessed / "gt_segmentations")
+    writer = PseudoMaskWriter(plans, configuration, dataset_json, labels, str(folder), None, None)
+    writer.write(case, torch.randn(2, *image.shape[1:]), properties)
+
+
+def test_pretrained_weights_that_do_not_fit_are_refused_before_training(environment, tmp_path):
+    """nnU-Net's own check; what was there stays."""
+    file = tmp_path / "pretrained.pth"
+    torch.save({"network_weights": {"layer": torch.zeros(3)}}, file)
+    shutil.rmtree(environment.fold_folder("SimPLeTrainer_Tiny"), ignore_errors=True)
+    log = environment.folder / "pretrained.log"
+    command = environment.train_command("SimPLeTrainer_Tiny", "-pretrained_weights", str(file))
+    assert environment.start(*command, log=log).wait() != 0
+    assert "missing in the pretrained model weights" in log.read_text()
