@@ -20,7 +20,7 @@ from nnunetv2_simple.sampling import sample_voxels
 from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.phases import first_epoch
 
-PLANS, TRAINER = "nnUNetPlans_tiny", "SimPLeTrainer_Tiny"
+PLANS, TRAINER = "nnUNetPlans_tiny", "SimPLeTrainer_Brief"
 
 
 def make_trainer():

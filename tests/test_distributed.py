@@ -14,7 +14,7 @@ import torch
 from nnunet_environment import NNUNetEnvironment, build_environment
 
 SCRIPT = Path(__file__).parent / "distributed_training.py"
-TRAINER = "SimPLeTrainer_Tiny"
+TRAINER = "SimPLeTrainer_Brief"
 
 
 @pytest.fixture(scope="module")

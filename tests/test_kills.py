@@ -39,6 +39,7 @@ def kills(environment) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def fold(environment, kills) -> Path:
+    """Where the last training lies, brought to its end."""
     environment.run(*environment.train_command(TRAINER, "--c"))
     return environment.fold_folder(TRAINER)
 
@@ -50,15 +51,18 @@ def test_kills_find_files_half_written(kills):
 
 def test_every_attempt_goes_on_where_the_last_checkpoint_left_off(kills):
     for before, after in zip(kills, kills[1:], strict=False):
-        if after["epochs"] and before["final"] is None and before["latest"] is not None:
-            assert after["epochs"][0] == before["latest"]
-        if before["final"] is not None:
+        if after["starts_anew"]:
+            assert before["finished"]
+        elif before["final"] is not None:
             assert not after["epochs"], "a finished training was trained again"
+        elif after["epochs"] and before["latest"] is not None:
+            assert after["epochs"][0] == before["latest"]
 
 
 def test_no_phase_runs_twice_or_is_skipped(kills):
     reached = 0
     for kill in kills:
+        reached = 0 if kill["starts_anew"] else reached
         if kill["epochs"]:
             assert kill["epochs"][0] >= reached
             assert kill["epochs"] == list(range(kill["epochs"][0], kill["epochs"][-1] + 1))

@@ -16,13 +16,13 @@ def environment(tmp_path_factory) -> NNUNetEnvironment:
 
 def train(environment, seed: int, *, num_workers: int = 2) -> dict[str, torch.Tensor]:
     """Go through all phases on worker processes; the weights of every checkpoint."""
-    fold = environment.fold_folder("SimPLeTrainer_Tiny")
+    fold = environment.fold_folder("SimPLeTrainer_Brief")
     for file in fold.glob("checkpoint*"):
         file.unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SEED_VARIABLE, str(seed))
         environment.run(
-            *environment.train_command("SimPLeTrainer_Tiny"), variables={"nnUNet_n_proc_DA": str(num_workers)}
+            *environment.train_command("SimPLeTrainer_Brief"), variables={"nnUNet_n_proc_DA": str(num_workers)}
         )
     return {
         f"{phase} {name}": tensor

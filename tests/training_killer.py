@@ -1,4 +1,6 @@
-"""Kills a training, again and again, at random moments and while files are being written.
+"""Kills a training again and again, at random moments and while files are being written, and continues it.
+
+Once it has come to its end, another one begins.
 
     python training_killer.py NUM_KILLS SEED OUTPUT.json
 
@@ -9,6 +11,7 @@ with a pause in their middle: otherwise hardly a kill would find one half-writte
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -105,9 +108,13 @@ def main(num_kills: str, seed: str, output: str) -> None:
             after(generator.uniform(0.1, LONGEST_ATTEMPT_S)),
             when_half_written(fold, HALF_WRITTEN[generator.integers(len(HALF_WRITTEN))]),
         )
-        finished = attempt(log, go_on=number > 0, is_over=moments[number % 2])
+        starts_anew = number == 0 or report[-1]["finished"]
+        if starts_anew:
+            shutil.rmtree(fold, ignore_errors=True)
+        finished = attempt(log, go_on=not starts_anew, is_over=moments[number % 2])
         report.append(
             {
+                "starts_anew": starts_anew,
                 "finished": finished,
                 "epochs": [int(epoch) for epoch in re.findall(r": Epoch (\d+) *\n", log.read_text())],
                 "half_written": sorted(str(file.relative_to(fold)) for file in fold.rglob("*partial*")),
