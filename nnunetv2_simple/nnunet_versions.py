@@ -5,8 +5,11 @@ The other difference, where nnU-Net looks for trainers, is :mod:`nnunetv2_simple
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 
+import nnunetv2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from torch import nn
 
 try:
@@ -16,6 +19,19 @@ except ImportError:  # before 2.6 there is one kind of dataset, and it is a mapp
 
     def infer_dataset_class(folder: str) -> type:
         return nnUNetDataset
+
+
+def find_trainer_class(name: str) -> type[nnUNetTrainer] | None:
+    """Return the trainer that nnU-Net finds under a name, None if it finds none."""
+    try:
+        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+    except ImportError:  # before 2.8
+        folder = Path(nnunetv2.__path__[0]) / "training" / "nnUNetTrainer"
+        return recursive_find_python_class(str(folder), name, "nnunetv2.training.nnUNetTrainer")
+    try:
+        return recursive_find_trainer_class_by_name(name)
+    except RuntimeError:
+        return None
 
 
 def logged_values(trainer: nnUNetTrainer) -> dict[str, list]:

@@ -144,9 +144,11 @@ def test_a_vanished_folder_is_named(environment, tmp_path):
 
 
 def test_a_full_disk_leaves_no_half_pseudo_mask(environment, tmp_path):
-    with full_disk(100), pytest.raises(OSError, match=f"the pseudo-mask {tmp_path}/.* could not be written"):
-        write_one_mask(environment, tmp_path)
-    assert not [file for file in tmp_path.iterdir() if not file.name.startswith("partial_")]
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    with full_disk(100), pytest.raises(OSError, match=f"the pseudo-mask {folder}/.* could not be written"):
+        write_one_mask(environment, folder)
+    assert not [file for file in folder.iterdir() if not file.name.startswith("partial_")]
 
 
 def write_one_mask(environment: NNUNetEnvironment, folder: Path) -> None:

@@ -77,9 +77,8 @@ class PseudoMaskWriter(NamedTuple):
         beside = join(self.output_folder, PARTIAL_PSEUDO_MASK + os.path.basename(self.file(case)))
         try:
             reader_writer.write_seg(mask, beside, properties)
-            if not np.array_equal(
-                reader_writer.read_seg(beside)[0][0], mask
-            ):  # SimpleITK writes on when a disk is full
+            written = reader_writer.read_seg(beside)[0][0]
+            if not np.array_equal(written, mask):  # SimpleITK says nothing of a full disk
                 raise OSError("what is on disk is something else, is it full?")
         except (OSError, RuntimeError) as error:  # SimpleITK raises the latter
             raise OSError(f"the pseudo-mask {self.file(case)} could not be written: {error}") from error
