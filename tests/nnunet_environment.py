@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -61,7 +64,7 @@ class NNUNetEnvironment:
         log = self.folder / "commands.log"
         begin = log.stat().st_size if log.exists() else 0
         status = self.start(*command, log=log, variables=variables).wait()
-        output = log.read_text()[begin:]
+        output = log.read_bytes()[begin:].decode()
         assert status == 0, output[-5000:]
         return output
 
@@ -82,7 +85,18 @@ class NNUNetEnvironment:
 
 
 def build_environment(folder: Path) -> NNUNetEnvironment:
-    """Phantoms of two spacings -> converted -> planned and preprocessed, all through the command line."""
+    """Phantoms of two spacings -> converted -> planned and preprocessed, all through the command line.
+
+    Done once; every test module gets a copy of its own.
+    """
+    shutil.copytree(_template().name, folder, dirs_exist_ok=True)
+    return NNUNetEnvironment(folder)
+
+
+@cache
+def _template() -> TemporaryDirectory:
+    directory = TemporaryDirectory(prefix="nnunet_environment_")
+    folder = Path(directory.name)
     environment = NNUNetEnvironment(folder)
     for name in ("raw", "preprocessed", "results", "images", "masks"):
         (folder / name).mkdir()
@@ -110,4 +124,4 @@ def build_environment(folder: Path) -> NNUNetEnvironment:
         plans, name=PLANS, configuration="3d_fullres", features_per_stage=(4, 8, 8), patch_size=(12, 24, 24)
     )
     (environment.preprocessed / f"{PLANS}.json").write_text(json.dumps(tiny))
-    return environment
+    return directory

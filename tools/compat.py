@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("2.5.2", "2.6.4", "2.7.0", "2.8.0", "2.8.1")
-NEEDS = {"2.5.2": ("torch==2.5.1", "sympy==1.13.1")}  # its learning rate schedule fails with torch >= 2.7, its checkpoints with >= 2.6
+# The learning rate schedule of 2.5.2 fails with torch >= 2.7, and its checkpoints with torch >= 2.6.
+NEEDS = {"2.5.2": ("torch==2.5.1", "sympy==1.13.1")}
 FIRST_WITH_EXTERNAL_TRAINERS = (2, 8, 0)
 TINY_TRAINER = ROOT / "tests" / "tiny_trainers" / "SimPLeTrainer_Tiny.py"
 REPORTED = ("torch", "numpy", "batchgeneratorsv2")

@@ -74,11 +74,12 @@ class CRFTerm:
     """weight * L_crf over all voxels of the batch, labelled or not.
 
     Attributes:
-        weight: The published gated CRF loss sums over a window of 120 voxels with the weight 0.1; L_crf is a mean over
-            the window.
+        weight: Of L_crf, which is a mean over the window where published losses are sums: 0.1 for the 120 voxels of a
+            window in 2D is 12 here. So much makes short trainings call everything background
+            (docs/results.md, "Choices").
     """
 
-    weight: float = 10.0
+    weight: float = 3.0
 
     def __call__(self, batch: VoxelBatch) -> TermResult:
         probabilities = batch.logits.float().softmax(dim=1)
