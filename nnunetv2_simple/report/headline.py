@@ -104,5 +104,6 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         dice = number(summary_of(full, "dice"), decimals=1, scale=100)
         facts += [("Dice, full supervision", dice + " %"), ("ratio", number(_ratio(main), decimals=2))]
     facts += [("test cases", str(len(comparison.cases)))]
-    facts += [("methods", str(len(comparison.methods))), ("folds", escape(", ".join(comparison.folds)))]
+    folds = "all" if list(comparison.folds) == ["all"] else str(len(comparison.folds))
+    facts += [("methods", str(len(comparison.methods))), ("folds", folds)]
     return facts
