@@ -1,10 +1,9 @@
 """Images on disk."""
 
-import resource
-
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from full_disk import full_disk
 
 from nnunetv2_simple.images import write_image
 
@@ -28,13 +27,8 @@ def test_what_is_written_is_what_is_read(tmp_path, dtype):
 def test_a_full_disk_is_noticed(tmp_path, num_bytes):
     """SimpleITK itself writes half a file and says nothing."""
     file = tmp_path / "image.nii.gz"
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
-    try:
-        with pytest.raises(OSError, match=f"{file} could not be written"):
-            write_image(noise(np.uint8), str(file))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with full_disk(num_bytes), pytest.raises(OSError, match=f"{file} could not be written"):
+        write_image(noise(np.uint8), str(file))
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -3,14 +3,13 @@
 import json
 import os
 import pickle
-import resource
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from full_disk import full_disk
 from nnunet_environment import PLANS, NNUNetEnvironment, build_environment
 from nnunetv2.run.run_training import get_trainer_from_args
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -19,17 +18,6 @@ from plain_trainers import batch, make_trainer, nnunet_folders  # noqa: F401
 from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.training.refusals import refuse_labels_out_of_range
 from nnunetv2_simple.training.retraining import PseudoMaskWriter
-
-
-@contextmanager
-def full_disk(num_bytes: int):
-    """No file can grow beyond some bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path):

@@ -91,7 +91,7 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     def _build_loss(self):
         loss = super()._build_loss()
-        if self.phase.labels == "pseudo_masks" or self.phase.segmentation_loss == "dice_ce":
+        if self.learns_pseudo_masks or self.phase.segmentation_loss == "dice_ce":
             return loss  # nnU-Net's own, which leaves ignored voxels out
         partial_cross_entropy = PartialCrossEntropyLoss(self.label_manager.ignore_label)
         if self.enable_deep_supervision:
@@ -138,7 +138,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         if index > 0:
             self._save_checkpoint_before_epoch(f"checkpoint_{self.phases[index - 1].name}.pth")
         self.print_to_log_file(f"Phase {self.phase.name}: {self.phase}")
-        if self.phase.labels == "pseudo_masks":
+        if self.learns_pseudo_masks:
             self._close_feature_tap()
             self.write_pseudo_masks(network_weight=self.phase.network_weight)
             self._draw_new_weights()
@@ -212,11 +212,10 @@ class PhasedTrainer(PseudoMaskTrainer):
             plot_phases(self.phases, logged_values(self), self.output_folder)
         if self._starts_phase() and self.current_epoch < self.num_epochs:
             self._save_checkpoint_before_epoch("checkpoint_latest.pth")
-            relabelled = self.phase.labels == "pseudo_masks"
-            if relabelled:
+            if self.learns_pseudo_masks:
                 self._shut_down_dataloaders()
             self._begin_phase()
-            if relabelled:
+            if self.learns_pseudo_masks:
                 self.dataloader_train, self.dataloader_val = self.get_dataloaders()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
