@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -502,6 +503,12 @@ def test_sheet_of_an_oblique_image_differs(full_case, tmp_path):
 def test_no_global_state_of_matplotlib():
     code = "import sys, nnunetv2_simple.quality_control; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_sheet_looks_the_same_whatever_style_the_process_has(full_case, tmp_path):
+    usual = sheet_pixels(tmp_path / "usual.png", full_case)
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 5, "axes.grid": True}):  # as nnU-Net's plot does
+        assert np.array_equal(usual, sheet_pixels(tmp_path / "styled.png", full_case))
 
 
 # --- page

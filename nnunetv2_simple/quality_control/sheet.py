@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -28,6 +29,7 @@ ABOVE_PANELS, BELOW_PANELS, LEGEND = 0.5, 0.45, 0.5
 WIDTH = LEFT + 3 * PANEL + 2 * GAP + 0.2
 
 
+@matplotlib.style.context("default")  # whatever others in this process have set
 def draw_sheet(
     output_file: str | Path,
     *,
