@@ -10,9 +10,11 @@ from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import load_json, save_json
+from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
+
+from nnunetv2_simple.whole_files import read_json
 
 SMALL_PLANS = "nnUNetPlans_small"
 
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("-spacing", type=float, nargs=3, help="[OPTIONAL] Voxel size in mm (z, y, x) to resample to")
     args = parser.parse_args(argv)
     folders = [Path(nnUNet_preprocessed) / convert_id_to_dataset_name(dataset) for dataset in args.d]
-    plans = load_json(folders[0] / "nnUNetPlans.json")
+    plans = read_json(folders[0] / "nnUNetPlans.json")
     for folder in folders:
         small = shrink_plans(
             plans | {"dataset_name": folder.name},

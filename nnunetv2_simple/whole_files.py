@@ -1,5 +1,6 @@
 """Files that are there whole or not at all: written beside their place and moved there."""
 
+import json
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,18 @@ def remove_partial_files(folder: Path, name: str = "*.json") -> None:
     """Remove what interrupted calls of :func:`save_json_atomically` left in a folder."""
     for file in folder.glob(f"{name}{PARTIAL}*"):
         file.unlink(missing_ok=True)
+
+
+def read_json(file: Path) -> dict | list:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: If it is none, naming it.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON file: {error}") from error
 
 
 def save_json_atomically(content: dict | list, file: Path) -> None:

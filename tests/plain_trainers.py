@@ -66,8 +66,13 @@ def nnunet_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", str(trainer_folder()))
 
 
-def make_trainer(name: str = "SimPLeTrainer", labels: dict = LABELS, plans: dict | None = None) -> PhasedTrainer:
-    dataset_json = {"labels": dict(labels), "channel_names": {"0": "MR"}, "file_ending": ".nii.gz"}
+def make_trainer(
+    name: str = "SimPLeTrainer",
+    labels: dict = LABELS,
+    plans: dict | None = None,
+    dataset_json: dict | None = None,
+) -> PhasedTrainer:
+    dataset_json = dataset_json or {"labels": dict(labels), "channel_names": {"0": "MR"}, "file_ending": ".nii.gz"}
     trainer_class = recursive_find_trainer_class_by_name(name)
     return trainer_class(plans or globals()["plans"](), "3d_fullres", 0, dataset_json, torch.device("cpu"))
 

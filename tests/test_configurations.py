@@ -10,15 +10,15 @@ from nnunet_environment import NNUNetEnvironment, build_environment
 
 from nnunetv2_simple.small_plans import shrink_plans
 
-TRAINER, PLANS, RESENC = "SimPLeTrainer_Brief", "nnUNetPlans_all", "nnUNetPlans_resenc"
+TRAINER, PLANS = "SimPLeTrainer_Brief", "nnUNetPlans_all"
+RESENC = ("M", "L")  # nnU-Net's sizes of the residual encoder
 CHECKPOINTS = {"checkpoint_train.pth", "checkpoint_finetune.pth", "checkpoint_final.pth", "checkpoint_best.pth"}
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> NNUNetEnvironment:
-    """Plans with 2d, 3d_lowres and 3d_fullres, and plans with a residual encoder."""
+    """Plans with 2d, 3d_lowres and 3d_fullres, and plans with residual encoders."""
     environment = build_environment(tmp_path_factory.mktemp("configurations"))
-    environment.run("nnUNetv2_plan_experiment", "-d", 501, "-pl", "nnUNetPlannerResEncM")
     tiny = {"features_per_stage": (4, 8, 8)}
     plans = json.loads((environment.preprocessed / "nnUNetPlans.json").read_text())
     plans["configurations"]["3d_lowres"] = plans["configurations"]["3d_fullres"]
@@ -32,11 +32,11 @@ def environment(tmp_path_factory) -> NNUNetEnvironment:
         for name, options in chosen.items()
     }
     save(environment, plans | {"plans_name": PLANS, "configurations": configurations})
-    resenc = json.loads((environment.preprocessed / "nnUNetResEncUNetMPlans.json").read_text())
-    save(
-        environment,
-        shrink_plans(resenc, name=RESENC, configuration="3d_fullres", **tiny, **chosen["3d_fullres"]),
-    )
+    for size in RESENC:
+        environment.run("nnUNetv2_plan_experiment", "-d", 501, "-pl", f"nnUNetPlannerResEnc{size}")
+        resenc = json.loads((environment.preprocessed / f"nnUNetResEncUNet{size}Plans.json").read_text())
+        name = f"nnUNetPlans_resenc{size}"
+        save(environment, shrink_plans(resenc, name=name, configuration="3d_fullres", **tiny, **chosen["3d_fullres"]))
     environment.run(
         *("nnUNetv2_preprocess", "-d", 501, "-plans_name", PLANS, "-c", "2d", "3d_lowres", "-np", 1, 1),
     )
@@ -90,8 +90,9 @@ def test_3d_lowres(environment):
     check_pseudo_masks(environment, fold, environment.splits["train"])
 
 
-def test_residual_encoder(environment):
-    fold = train(environment, "3d_fullres", plans=RESENC)
+@pytest.mark.parametrize("size", RESENC)
+def test_residual_encoder(environment, size):
+    fold = train(environment, "3d_fullres", plans=f"nnUNetPlans_resenc{size}")
     assert checkpoints(fold) == CHECKPOINTS
 
 

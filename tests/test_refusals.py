@@ -3,7 +3,9 @@
 import json
 import os
 import pickle
+import re
 import shutil
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from full_disk import full_disk
 from nnunet_environment import PLANS, NNUNetEnvironment, build_environment
 from nnunetv2.run.run_training import get_trainer_from_args
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from plain_trainers import batch, make_trainer, nnunet_folders  # noqa: F401
+from plain_trainers import LABELS, batch, make_trainer, nnunet_folders, plans  # noqa: F401
 
 from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.training.refusals import refuse_labels_out_of_range
@@ -71,6 +73,53 @@ def test_bytes_changed_at_random_load_or_name_the_file(tmp_path, seed):
         trainer.load_checkpoint(str(file))
     except ValueError as error:
         assert str(file) in str(error)
+
+
+NNUNETS_OWN_WORDS = "not found in plans|Background label not declared|needs a dataset with an 'ignore'|invalid literal"
+
+
+def places(content: dict, *above: str) -> list[tuple[str, ...]]:
+    """Every key of a JSON object, with those above it."""
+    below = [place for key, value in content.items() if isinstance(value, dict) for place in places(value, *above, key)]
+    return [(*above, key) for key in content] + below
+
+
+def damaged(content: dict, place: tuple[str, ...], value) -> dict:
+    content = json.loads(json.dumps(content))
+    *above, key = place
+    parent = reduce(dict.__getitem__, above, content)
+    parent[key] = value
+    if value == "gone":
+        del parent[key]
+    return content
+
+
+@pytest.mark.parametrize("value", ["gone", None, "text"])
+@pytest.mark.parametrize("place", places(plans()), ids=lambda place: "-".join(place[-2:]))
+def test_damaged_plans_do_no_harm_or_are_named(place, value):
+    if place == ("continue_training",):  # nnU-Net's command line adds it, no file holds it
+        return
+    try:
+        make_trainer(plans=damaged(plans(), place, value)).initialize()
+    except (ValueError, RuntimeError, FileNotFoundError) as error:
+        assert re.search(rf"json or dataset.json of|No such file.*text|{NNUNETS_OWN_WORDS}", str(error))
+
+
+@pytest.mark.parametrize("value", ["gone", None, "text"])
+@pytest.mark.parametrize("place", [("labels",), ("channel_names",), *(("labels", label) for label in LABELS)])
+def test_a_damaged_dataset_json_is_named(place, value):
+    content = {"labels": LABELS, "channel_names": {"0": "MR"}, "file_ending": ".nii.gz"}
+    if place == ("channel_names",) and value == "text":  # four channels to nnU-Net
+        return
+    with pytest.raises((ValueError, RuntimeError), match=f"json or dataset.json of|{NNUNETS_OWN_WORDS}"):
+        make_trainer(dataset_json=damaged(content, place, value)).initialize()
+
+
+def test_a_wrong_seed_is_not_taken_for_damaged_plans(monkeypatch):
+    monkeypatch.setenv("nnUNet_simple_seed", "often")
+    with pytest.raises(ValueError, match="nnUNet_simple_seed") as caught:
+        make_trainer()
+    assert "damaged" not in str(caught.value)
 
 
 @pytest.mark.parametrize("label", [-1, 3, 255])

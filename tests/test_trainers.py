@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.logging import nnunet_logger
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
@@ -122,6 +125,21 @@ def test_train_step_learns_the_sum_of_its_terms():
     trainer.initialize()
     output = trainer.train_step(batch())
     assert output["loss"] == pytest.approx(output["segmentation_loss"] + output["contrastive"], rel=1e-5)
+
+
+def test_the_terms_of_the_loss_reach_weights_and_biases(monkeypatch):
+    wandb_run = MagicMock(step=0)
+    monkeypatch.setattr(nnunet_logger, "wandb", SimpleNamespace(init=lambda **_: wandb_run), raising=False)
+    monkeypatch.setenv("nnUNet_wandb_enabled", "1")
+    trainer = make_trainer()
+    if not hasattr(trainer.logger, "local_logger"):
+        pytest.skip("nnU-Net logs to Weights & Biases since 2.7")
+    trainer.initialize()
+    trainer.on_train_epoch_end([trainer.train_step(batch())])
+    logged = {key: value for call in wandb_run.log.call_args_list for key, value in call.args[0].items()}
+    assert logged.keys() >= {"train_losses", "segmentation_loss", "contrastive", "propagated_share"}
+    assert np.isfinite(logged["contrastive"])
+    assert np.isnan(logged["propagated_share"])  # the train phase has none
 
 
 @pytest.mark.parametrize("epoch", [0, 200])

@@ -1,7 +1,6 @@
 """nnUNetv2_simple_compare: every method on the same plans, splits and schedules, scored against dense masks."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +27,7 @@ from nnunetv2_simple.comparison.settings import Comparison
 from nnunetv2_simple.comparison.tables import write_tables
 from nnunetv2_simple.dataset_conversion.command_line import add_option, existing_folder
 from nnunetv2_simple.report.page import write_report
-from nnunetv2_simple.whole_files import remove_partial_files, save_json_atomically
+from nnunetv2_simple.whole_files import read_json, remove_partial_files, save_json_atomically
 
 FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images")
 
@@ -126,7 +125,7 @@ def remember_settings(comparison: Comparison) -> None:
     now = {key: settings[key] for key in FIXED_SETTINGS} | {
         f"dataset of {kind} labels": dataset for kind, dataset in comparison.datasets.items()
     }
-    before = json.loads(file.read_text()) if file.is_file() else {}
+    before = read_json(file) if file.is_file() else {}
     for key in now.keys() & before.keys():
         if now[key] != before[key]:
             raise ValueError(

@@ -1,6 +1,5 @@
 """The datasets of a comparison: found, and shown to be the same cases under the same plans and splits."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folde
 from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS, rival_dataset_name
 from nnunetv2_simple.comparison.settings import Comparison, dataset_id
 from nnunetv2_simple.images import check_same_geometry
+from nnunetv2_simple.whole_files import read_json
 
 SPLITS_FILE = "splits_final.json"
 
@@ -75,13 +75,6 @@ def walker_channel(weak_folder: Path) -> int:
     """Return the channel the random walker saw; the first one of datasets nnUNetv2_simple_convert did not write."""
     file = weak_folder / "provenance.json"
     return walker_parameters(weak_folder)["walker_channel"] if file.is_file() else 0
-
-
-def read_json(file: Path) -> dict | list:
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON file: {error}") from error
 
 
 def dataset_json(dataset_folder: Path) -> dict:

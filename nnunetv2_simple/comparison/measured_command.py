@@ -7,7 +7,6 @@ on unseen and be started a second time.
 """
 
 import argparse
-import json
 import os
 import runpy
 import signal
@@ -18,7 +17,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from nnunetv2_simple.whole_files import save_json_atomically
+from nnunetv2_simple.whole_files import read_json, save_json_atomically
 
 PARENT_CHECKED_EVERY_S, PEAK_NOTED_EVERY_S = 0.5, 20
 
@@ -39,7 +38,7 @@ def peak_memory() -> dict:
 
 def note_peak_memory(costs_file: Path) -> None:
     """Raise the peak memory noted in a file to that of this process; a training may consist of several."""
-    noted = json.loads(costs_file.read_text()) if costs_file.exists() else {}
+    noted = read_json(costs_file) if costs_file.exists() else {}
     now = peak_memory()
     if (now["peak_memory_mb"] or 0) > (noted.get("peak_memory_mb") or 0):
         save_json_atomically(noted | now, costs_file)

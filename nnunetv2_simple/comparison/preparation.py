@@ -16,10 +16,10 @@ from nnunetv2_simple.comparison.commands import (
     preprocess_command,
     rival_command,
 )
-from nnunetv2_simple.comparison.datasets import SPLITS_FILE, read_json, training_cases, weak_splits
+from nnunetv2_simple.comparison.datasets import SPLITS_FILE, training_cases, weak_splits
 from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS
 from nnunetv2_simple.comparison.settings import Comparison
-from nnunetv2_simple.whole_files import save_json_atomically
+from nnunetv2_simple.whole_files import read_json, save_json_atomically
 
 UNFINISHED = "_unfinished"  # beside the preprocessed data of a configuration while they are written
 

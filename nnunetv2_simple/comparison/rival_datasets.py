@@ -11,7 +11,6 @@ and moved, so that a run that is interrupted at any moment is completed by the n
 that have changed meanwhile are made anew.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +27,7 @@ from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.dataset_files import CONVERTED_BY, is_own_dataset_json
 from nnunetv2_simple.images import image_like, patient_axes, read_volume, spacing_zyx_mm, write_image
 from nnunetv2_simple.parallel import open_workers
-from nnunetv2_simple.whole_files import PARTIAL, remove_partial_files, save_json_atomically
+from nnunetv2_simple.whole_files import PARTIAL, read_json, remove_partial_files, save_json_atomically
 
 LESION_KEYS = ("extreme_points_zyx", "axes_zyx", "label")
 
@@ -85,7 +84,7 @@ def _provenance(weak: Path, kind: str) -> dict:
         raise ValueError(f"{weak} has no provenance.json: convert the dataset with nnUNetv2_simple_convert")
     if not (weak / "dataset.json").is_file():
         raise ValueError(f"{weak} has no dataset.json: run its conversion again, it goes on where it stopped")
-    content = json.loads((weak / "provenance.json").read_text())
+    content = read_json(weak / "provenance.json")
     if kind == "paper" and content["parameters"]["recipe"] == "paper":
         raise ValueError(f"the labels of {weak} are of the recipe paper already, there is nothing to derive")
     cases = {
@@ -109,7 +108,7 @@ def _earlier_provenance(rival: Path, provenance: Mapping) -> dict | None:
     """Return what an earlier run wrote; refuse a folder that holds anything else."""
     file, before = rival / "provenance.json", None
     with suppress(OSError, ValueError):
-        before = json.loads(file.read_text())
+        before = read_json(file)
     if not (isinstance(before, dict) and all(before.get(key) == provenance[key] for key in ("kind", "weak_dataset"))):
         before = None
     own = {_label_file(rival, case) for case in before["cases"]} | {file} if before else set()
@@ -192,5 +191,5 @@ def _dataset_json(weak: Path, rival: Path, provenance: Mapping) -> dict:
         }
         for case in provenance["cases"]
     }
-    content = json.loads((weak / "dataset.json").read_text())
+    content = read_json(weak / "dataset.json")
     return content | {"labels": labels, "converted_by": f"{CONVERTED_BY} {__version__}", "dataset": entries}

@@ -1,13 +1,12 @@
 """Scores of the predictions of a method, kept as long as neither predictions nor references change."""
 
-import json
 from functools import partial
 
 from nnunetv2_simple.comparison.methods import Method
 from nnunetv2_simple.comparison.segmentation_scores import score_case
 from nnunetv2_simple.comparison.settings import Comparison, Fold
 from nnunetv2_simple.parallel import open_workers
-from nnunetv2_simple.whole_files import save_json_atomically
+from nnunetv2_simple.whole_files import read_json, save_json_atomically
 
 
 def score_predictions(comparison: Comparison, method: Method, fold: Fold) -> None:
@@ -33,7 +32,7 @@ def is_scored(comparison: Comparison, method: Method, fold: Fold) -> bool:
     scores_file = comparison.scores_file(method, fold)
     if not scores_file.is_file():
         return False
-    content = json.loads(scores_file.read_text())
+    content = read_json(scores_file)
     now = {"references": str(comparison.references), "labels": dict(comparison.labels)}
     if {key: content[key] for key in now} != now or list(content["cases"]) != list(comparison.cases):
         return False
@@ -45,7 +44,7 @@ def is_scored(comparison: Comparison, method: Method, fold: Fold) -> bool:
 
 def read_scores(comparison: Comparison, method: Method, fold: Fold) -> dict[str, dict]:
     """Return what :func:`nnunetv2_simple.comparison.segmentation_scores.score_case` found, by case."""
-    return json.loads(comparison.scores_file(method, fold).read_text())["cases"]
+    return read_json(comparison.scores_file(method, fold))["cases"]
 
 
 def _predictions(comparison: Comparison, folder):

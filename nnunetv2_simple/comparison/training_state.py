@@ -1,6 +1,5 @@
 """What nnU-Net's checkpoints tell of a training: whether it is done, how far it is, what it took."""
 
-import json
 import os
 import re
 import zipfile
@@ -10,7 +9,7 @@ import torch
 
 from nnunetv2_simple.comparison.settings import Training
 from nnunetv2_simple.comparison.trainer_schedules import iterations_until
-from nnunetv2_simple.whole_files import save_json_atomically
+from nnunetv2_simple.whole_files import read_json, save_json_atomically
 
 FINAL, INTERMEDIATE = "checkpoint_final.pth", ("checkpoint_latest.pth", "checkpoint_best.pth")
 
@@ -74,7 +73,7 @@ def cost(training: Training, checkpoint_file: Path) -> dict:
 
 def read_costs(training: Training) -> dict:
     """Return what the comparison noted of a training."""
-    return json.loads(training.costs_file.read_text()) if training.costs_file.is_file() else {}
+    return read_json(training.costs_file) if training.costs_file.is_file() else {}
 
 
 def note_costs(training: Training, costs: dict) -> None:

@@ -7,7 +7,6 @@ the dataset ("dropped") outlives its files.
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 
 from nnunetv2_simple.conversion.case_loading import annotated_lesions
 from nnunetv2_simple.conversion.cases import Case, Conversion
-from nnunetv2_simple.whole_files import remove_partial_files, save_json_atomically
+from nnunetv2_simple.whole_files import read_json, remove_partial_files, save_json_atomically
 
 RECORD_FOLDER = "provenance"
 SCRATCH_FOLDER = "partial_conversion"
@@ -27,7 +26,7 @@ FINISHED, UNFINISHED, FAILED, DROPPED = "finished", "unfinished", "failed", "dro
 def read_record(dataset_folder: Path, identifier: str) -> dict:
     """Return the record of a case; an empty one if there is none."""
     file = _record_file(dataset_folder, identifier)
-    return json.loads(file.read_text()) if file.exists() else {}
+    return read_json(file) if file.exists() else {}
 
 
 def recorded_cases(dataset_folder: Path) -> set[str]:

@@ -29,6 +29,7 @@ from nnunetv2_simple.training.phases import Phase, first_epoch, phase_at
 from nnunetv2_simple.training.progress_plot import plot_phases
 from nnunetv2_simple.training.pseudo_mask_trainer import PseudoMaskTrainer
 from nnunetv2_simple.training.refusals import (
+    naming_plans_and_dataset_json,
     refuse_labels_out_of_range,
     refuse_labels_without_ignore,
     refuse_unsupported,
@@ -50,14 +51,15 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     Raises:
         NotImplementedError: For cascades, region-based labels and networks without nnU-Net's decoder.
-        ValueError: For a dataset without an ignore label.
+        ValueError: For a dataset without an ignore label, and for plans or a dataset.json nnU-Net fails on.
     """
 
     phases: tuple[Phase, ...]
 
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+        with naming_plans_and_dataset_json(*args, **kwargs):
+            super().__init__(*args, **kwargs)
         refuse_unsupported(self)
         self.num_epochs = sum(phase.num_epochs for phase in self.phases)
         self._feature_tap: FeatureTap | None = None
@@ -77,8 +79,9 @@ class PhasedTrainer(PseudoMaskTrainer):
     # ---- setting up a phase -------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
-        super().initialize()
-        self._set_up_phase()
+        with naming_plans_and_dataset_json(self.plans_manager.plans):
+            super().initialize()
+            self._set_up_phase()
 
     def configure_optimizers(self):
         self.initial_lr = self.phase.initial_lr

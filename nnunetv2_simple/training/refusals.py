@@ -1,10 +1,31 @@
 """What the trainers refuse, said before any time is spent on it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.nnunet_versions import case_identifiers, load_preprocessed_case, open_dataset
+
+
+@contextmanager
+def naming_plans_and_dataset_json(plans: dict, *_, **__) -> Iterator[None]:
+    """Name plans and dataset.json where nnU-Net fails on them: its own error may be no more than a missing key.
+
+    Args:
+        plans: The plans; whatever else a trainer is made of may follow.
+
+    Raises:
+        ValueError: From the error of nnU-Net's.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, AssertionError, ImportError) as error:
+        names = [plans.get(key, f"(no {key})") for key in ("plans_name", "dataset_name")]
+        raise ValueError(
+            f"nnU-Net can do nothing with {names[0]}.json or dataset.json of {names[1]}, is one of them damaged? "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def refuse_unsupported(trainer: nnUNetTrainer) -> None:
