@@ -18,7 +18,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json, save_json
 from measuring import device_name, marked, timed
@@ -29,7 +28,7 @@ from tqdm import tqdm
 
 from nnunetv2_simple.demo import executable
 from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
-from nnunetv2_simple.phantom import generate_phantom
+from nnunetv2_simple.phantom import generate_phantom, write_phantom
 from nnunetv2_simple.small_plans import SMALL_PLANS
 from nnunetv2_simple.trainer_folder import trainer_folder
 from nnunetv2_simple.training.phased_trainer import PhasedTrainer
@@ -50,18 +49,10 @@ def set_up_nnunet(folder: Path) -> None:
 
 
 def write_phantoms(folder: Path, num_cases: int, shape: Sequence[int]) -> None:
-    for name in ("images", "masks"):
-        (folder / name).mkdir()
     for number in range(num_cases):
         spacing_mm = SPACINGS_MM[number % 2]
         phantom = generate_phantom(np.random.default_rng([0, number]), shape=tuple(shape), spacing_mm=spacing_mm)
-        for file, array in {
-            f"images/case_{number:03d}_0000.nii.gz": phantom.post_contrast,
-            f"masks/case_{number:03d}.nii.gz": phantom.tumour,
-        }.items():
-            image = sitk.GetImageFromArray(array)
-            image.SetSpacing(spacing_mm[::-1])
-            sitk.WriteImage(image, str(folder / file))
+        write_phantom(phantom, folder, f"case_{number:03d}", channels=("post_contrast",))
 
 
 def prepare(folder: Path, *, features: Sequence[int], patch_size: Sequence[int]) -> None:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 
-from nnunetv2_simple.phantom import generate_phantom
+from nnunetv2_simple.phantom import generate_phantom, write_phantom
 from nnunetv2_simple.small_plans import SMALL_PLANS
 from nnunetv2_simple.trainer_folder import trainer_folder
 
@@ -95,21 +94,11 @@ class Demo:
             sys.exit(f"{words[0]} failed with exit status {process.returncode}, see {self.folder / 'commands.log'}")
 
     def write_phantoms(self) -> None:
-        for folder in ("images", "masks"):
-            (self.folder / "phantoms" / folder).mkdir(parents=True)
         for number in range(self.num_training + self.num_test):
             phantom = generate_phantom(
                 np.random.default_rng([self.seed, number]), shape=PHANTOM_SHAPE, spacing_mm=PHANTOM_SPACING_MM
             )
-            files = {
-                f"images/breast_{number:03d}_0000.nii.gz": phantom.pre_contrast,
-                f"images/breast_{number:03d}_0001.nii.gz": phantom.post_contrast,
-                f"masks/breast_{number:03d}.nii.gz": phantom.tumour,
-            }
-            for file, array in files.items():
-                image = sitk.GetImageFromArray(array)
-                image.SetSpacing(phantom.spacing_mm[::-1])
-                sitk.WriteImage(image, str(self.folder / "phantoms" / file))
+            write_phantom(phantom, self.folder / "phantoms", f"breast_{number:03d}")
 
     def convert(self) -> None:
         phantoms = self.folder / "phantoms"

@@ -4,9 +4,12 @@ The patient faces low y: air and nipple there, chest wall and lung at high y. Ev
 looks alike on any grid. Intensities are in arbitrary MR units of about 0 to 1500.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 from scipy import ndimage
 
 TUMOUR_KINDS = ("homogeneous", "heterogeneous", "rim", "faint")
@@ -87,6 +90,32 @@ def generate_phantom(
     signal *= 1 + 0.05 * _smooth_noise(generator, shape, spacing_mm, 1.5)
     pre_contrast, post_contrast = _acquire(generator, [signal, signal * (1 + enhancement)], spacing_mm)
     return BreastPhantom(pre_contrast, post_contrast, tumour.astype(np.uint8), spacing_mm)
+
+
+def write_phantom(
+    phantom: BreastPhantom,
+    folder: Path,
+    name: str,
+    *,
+    channels: Sequence[str] = ("pre_contrast", "post_contrast"),
+    origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> None:
+    """Write a phantom as nnUNetv2_simple_convert reads cases.
+
+    Args:
+        phantom: The phantom.
+        folder: Gets images/NAME_0000.nii.gz, ..., one per channel, and masks/NAME.nii.gz.
+        name: The identifier of the case.
+        channels: Which phases to write, in this order.
+        origin_mm: Where the first voxel lies (x, y, z).
+    """
+    files = {f"images/{name}_{number:04d}.nii.gz": getattr(phantom, phase) for number, phase in enumerate(channels)}
+    for file, array in (files | {f"masks/{name}.nii.gz": phantom.tumour}).items():
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(phantom.spacing_mm[::-1])
+        image.SetOrigin(origin_mm)
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(folder / file))
 
 
 def _check_grid(shape, spacing_mm) -> None:

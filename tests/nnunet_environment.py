@@ -11,9 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_simple.phantom import generate_phantom
+from nnunetv2_simple.phantom import generate_phantom, write_phantom
 from nnunetv2_simple.small_plans import shrink_plans
 from nnunetv2_simple.trainer_folder import trainer_folder
 
@@ -98,19 +97,13 @@ def _template() -> TemporaryDirectory:
     directory = TemporaryDirectory(prefix="nnunet_environment_")
     folder = Path(directory.name)
     environment = NNUNetEnvironment(folder)
-    for name in ("raw", "preprocessed", "results", "images", "masks"):
+    for name in ("raw", "preprocessed", "results"):
         (folder / name).mkdir()
     for number in range(5):
         spacing_mm = (2.6, 1.4, 1.4) if number % 2 else (3.0, 1.6, 1.6)
         phantom = generate_phantom(np.random.default_rng([1, number]), shape=(20, 44, 40), spacing_mm=spacing_mm)
-        for file, array in {
-            f"images/case_{number}_0000.nii.gz": phantom.post_contrast,
-            f"masks/case_{number}.nii.gz": phantom.tumour,
-        }.items():
-            image = sitk.GetImageFromArray(array)
-            image.SetSpacing(spacing_mm[::-1])
-            image.SetOrigin((10.0, -20.0, 30.0))
-            sitk.WriteImage(image, str(folder / file))
+        options = {"channels": ("post_contrast",), "origin_mm": (10.0, -20.0, 30.0)}
+        write_phantom(phantom, folder, f"case_{number}", **options)
     environment.run(
         *("nnUNetv2_simple_convert", "-i", folder / "images", "-m", folder / "masks"),
         *("-d", 501, "-n", "Tiny", "-dense", 502, "-np", 1),

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
-from nnunetv2_simple.phantom import generate_phantom
+from nnunetv2_simple.phantom import generate_phantom, write_phantom
 
 SMALL = {"shape": (20, 40, 36), "spacing_mm": (2.6, 1.4, 1.4)}
 MEDIUM = {"shape": (26, 60, 60), "spacing_mm": (3.0, 1.6, 1.6)}
@@ -163,3 +164,19 @@ def test_shapes_differ_in_how_much_they_are_like_a_ball():
 def test_unknown_shape_raises():
     with pytest.raises(ValueError, match="tumour_shape must be one of .* got 'square'"):
         generate_phantom(np.random.default_rng(0), tumour_shape="square")
+
+
+def test_written_phantom_keeps_its_voxels_and_geometry(tmp_path):
+    phantom = generate_phantom(np.random.default_rng(5), **SMALL)
+    write_phantom(phantom, tmp_path, "case", origin_mm=(10.0, -20.0, 30.0))
+    files = {
+        "images/case_0000.nii.gz": phantom.pre_contrast,
+        "images/case_0001.nii.gz": phantom.post_contrast,
+        "masks/case.nii.gz": phantom.tumour,
+    }
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.glob("*/*")} == files.keys()
+    for file, array in files.items():
+        image = sitk.ReadImage(str(tmp_path / file))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(image), array)
+        np.testing.assert_allclose(image.GetSpacing(), SMALL["spacing_mm"][::-1], rtol=1e-6)
+        np.testing.assert_allclose(image.GetOrigin(), (10, -20, 30))
