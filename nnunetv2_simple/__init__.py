@@ -1,3 +1,3 @@
 """Weakly-supervised segmentation from six extreme points, as a plugin for nnU-Net v2."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -17,7 +17,6 @@ from nnunetv2_simple.random_walker import RandomWalker, gradient_weights
 from nnunetv2_simple.robust_recipe import (
     BACKGROUND_THRESHOLD,
     FOREGROUND_THRESHOLD,
-    hanging_on,
     robust_region,
     robust_walk,
 )
@@ -154,8 +153,7 @@ def generate_pseudo_mask(
     image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, recipe, axes, scribbles)
     region, probability = _last_walk(image, box, scribbles, spacing_mm, recipe, options)
     if recipe == "robust":
-        foreground = hanging_on(scribbles[region], probability > FOREGROUND_THRESHOLD)
-        background = probability < BACKGROUND_THRESHOLD
+        foreground, background = probability > FOREGROUND_THRESHOLD, probability < BACKGROUND_THRESHOLD
     else:
         foreground, background = probability > foreground_threshold, ~box.contains(region)
 
@@ -214,13 +212,10 @@ def _last_walk(
     around = image[region if recipe == "robust" else box.region(STD_MARGIN_VOXELS)]
     if around.min() == around.max():
         raise ValueError(f"image is constant ({around.flat[0]}) in and around the box of the extreme points")
-    in_box = box.contains(region)
     if recipe == "robust":
-        probability = robust_walk(image[region], scribbles[region], in_box, box.radius(region), spacing_mm=spacing_mm)
-        loose = (probability > 0.5) & ~hanging_on(scribbles[region], probability > 0.5)
-        return region, np.where(loose, 0.5, probability)  # as probable as not: it may be another lesion
+        return region, robust_walk(image[region], scribbles[region], box, region, spacing_mm=spacing_mm)
     weights = gradient_weights(image[region], spacing_mm=spacing_mm, beta=options["beta"], intensity_std=around.std())
-    return region, _refined_walks(RandomWalker(weights), scribbles[region], ~in_box, options)
+    return region, _refined_walks(RandomWalker(weights), scribbles[region], ~box.contains(region), options)
 
 
 def _refined_walks(walker: RandomWalker, scribbles: np.ndarray, outside: np.ndarray, options: dict) -> np.ndarray:

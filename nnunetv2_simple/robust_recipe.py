@@ -5,11 +5,12 @@ lesion and its walker runs out of it. Here every voxel starts from a prior proba
 
     logit q = shape(r) + log p(intensity | lesion) / p(intensity | surroundings),
 
-with the radius r of the voxel in the box (1 on the inscribed ellipsoid). The shape term holds for any lesion that
-touches the six faces without filling the box, the intensity term is learned from this image alone: histograms of the
-voxels the shape term calls lesion and surroundings. One random walk from the scribbles then agrees with the image's
-edges and pulls towards the prior: where there is no edge to find, what remains is the core of the ellipsoid. As the
-penalty on intensity differences is relative to those the image has, no scale of intensities and no beta must be known.
+with the radius r of the voxel in the ellipsoid that touches the faces of the box where they were clicked: where on its
+face a click lies tells how the lesion is tilted. The shape term holds for any lesion that touches the six faces without
+filling the box, the intensity term is learned from this image alone: histograms of the voxels the shape term calls
+lesion and surroundings. One random walk from the scribbles then agrees with the image's edges and pulls towards the
+prior: where there is no edge to find, what remains is the core of the ellipsoid. As the penalty on intensity
+differences is relative to those the image has, no scale of intensities and no beta must be known.
 
 Voxels that are certainly not lesion become background inside the box as well: without any, a network over-segments.
 """
@@ -25,10 +26,10 @@ from nnunetv2_simple.random_walker import RandomWalker
 
 SHELL_SHARE = 0.2  # of the box, on every side: the surroundings
 MIN_SHELL_VOXELS = 3
-BACKGROUND_RADIUS = np.sqrt(2)  # the ellipsoid through the middle of the box's edges
-PRIOR_WEIGHT = 0.03
+BACKGROUND_RADIUS = np.sqrt(2)  # in the box, so that sloppy clicks do no harm: through the middle of its edges
+PRIOR_WEIGHT = 0.02
 CONTRAST_SHARE = 0.7  # of the root mean square difference of neighbours: an edge
-FOREGROUND_THRESHOLD = 0.6
+FOREGROUND_THRESHOLD = 0.5
 BACKGROUND_THRESHOLD = 0.15
 NUM_BINS = 64
 SMOOTHING_BINS = 1.5
@@ -42,34 +43,34 @@ def robust_region(box: LesionBox) -> tuple[slice, ...]:
 
 
 def robust_walk(
-    image: np.ndarray, scribbles: np.ndarray, in_box: np.ndarray, radius: np.ndarray, *, spacing_mm: Sequence[float]
+    image: np.ndarray, scribbles: np.ndarray, box: LesionBox, region: tuple[slice, ...], *, spacing_mm: Sequence[float]
 ) -> np.ndarray:
     """Return the foreground probability of every voxel of the region around one lesion.
 
     Args:
         image: (z, y, x) float intensities of the region, not constant.
-        scribbles: (z, y, x) bool, foreground seeds.
-        in_box: (z, y, x) bool, True inside the box.
-        radius: (z, y, x), see :meth:`LesionBox.radius`.
+        scribbles: (z, y, x) bool of the region, foreground seeds.
+        box: The box of the lesion.
+        region: See :func:`robust_region`.
         spacing_mm: Voxel size (z, y, x).
 
     Returns:
-        (z, y, x) float in [0, 1].
+        (z, y, x) float in [0, 1]; at most 0.5 where nothing more probable joins a voxel to the scribbles.
     """
-    shape_logit = np.where(in_box, shape_log_odds(radius), -np.inf)
+    in_box = box.contains(region)
+    shape_logit = np.where(in_box, shape_log_odds(box.touching_radius(region)), -np.inf)
     prior = expit(shape_logit + intensity_log_odds(image, expit(shape_logit)))
-    return RandomWalker(contrast_weights(image, spacing_mm=spacing_mm)).walk(
-        scribbles, ~in_box | (radius > BACKGROUND_RADIUS) & ~scribbles, prior=prior, prior_weight=PRIOR_WEIGHT
-    )
-
-
-def hanging_on(scribbles: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Return the candidates for foreground that hang on the scribbles (26-neighbourhood): a lesion hangs together."""
-    return ndimage.binary_propagation(scribbles, np.ones((3, 3, 3)), mask=candidates)
+    background = ~in_box | (box.radius(region) > BACKGROUND_RADIUS) & ~scribbles
+    walker = RandomWalker(contrast_weights(image, spacing_mm=spacing_mm))
+    probability = walker.walk(scribbles, background, prior=prior, prior_weight=PRIOR_WEIGHT)
+    # a lesion hangs together: what is loose may be another one
+    foreground = probability > FOREGROUND_THRESHOLD
+    loose = foreground & ~ndimage.binary_propagation(scribbles, np.ones((3, 3, 3)), mask=foreground)
+    return np.where(loose, FOREGROUND_THRESHOLD, probability)
 
 
 def shape_log_odds(radius: np.ndarray) -> np.ndarray:
-    """Return the log odds that a voxel at this radius is lesion.
+    """Return the log odds that a voxel at this radius (see :meth:`LesionBox.touching_radius`) is lesion.
 
     Lesions fill less than the inscribed ellipsoid: even odds at radius 0.9. They may be hollow or curved, so the centre
     is no certainty.

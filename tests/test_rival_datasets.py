@@ -20,6 +20,7 @@ from skimage.segmentation import random_walker
 from nnunetv2_simple.comparison.rival_datasets import rival_dataset_name, write_rival_dataset
 from nnunetv2_simple.comparison.rival_labels import rival_label
 from nnunetv2_simple.dataset_conversion import rivals
+from nnunetv2_simple.lesion_box import LesionBox
 from nnunetv2_simple.pseudo_mask import dense_pseudo_mask, draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
 from nnunetv2_simple.robust_recipe import contrast_weights, intensity_log_odds, shape_log_odds
 
@@ -140,9 +141,10 @@ def robust_probability(image, points):
     grid = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
     half = (upper - lower + 1) / 2
     radius = np.sqrt(sum(((g - c) / h) ** 2 for g, c, h in zip(grid, (lower + upper) / 2, half, strict=True)))[region]
+    touching_radius = LesionBox(np.array(points), shape=SHAPE, spacing_mm=SPACING_MM).touching_radius(region)
     in_box, seeds = in_box_of(points)[region], draw_scribbles(image, points, spacing_mm=SPACING_MM, recipe="robust")
     seeds = seeds[region]
-    logit = np.where(in_box, shape_log_odds(radius), -np.inf)
+    logit = np.where(in_box, shape_log_odds(touching_radius), -np.inf)
     logit = logit + intensity_log_odds(image[region], 1 / (1 + np.exp(-logit)))
     prior = 1 / (1 + np.exp(-logit))
     background = ~in_box | (radius > np.sqrt(2)) & ~seeds
@@ -154,8 +156,8 @@ def robust_probability(image, points):
         matrix[first, second] = matrix[second, first] = weights.ravel()
     free = np.flatnonzero(~(seeds | background).ravel())
     matrix = matrix.tocsr()
-    system = sparse.diags_array(matrix.sum(axis=1) + 0.03) - matrix
-    known = matrix[free] @ seeds.ravel().astype(float) + 0.03 * prior.ravel()[free]
+    system = sparse.diags_array(matrix.sum(axis=1) + 0.02) - matrix
+    known = matrix[free] @ seeds.ravel().astype(float) + 0.02 * prior.ravel()[free]
     solved = seeds.astype(float).ravel()
     solved[free] = spsolve(system[free][:, free].tocsc(), known)
     probability = np.zeros(SHAPE)
