@@ -75,7 +75,7 @@ def shape_log_odds(radius: np.ndarray) -> np.ndarray:
     Lesions fill less than the inscribed ellipsoid: even odds at radius 0.9. They may be hollow or curved, so the centre
     is no certainty.
     """
-    return np.clip(8 * (0.9 - radius), -6, 2)
+    return np.clip(8 * (0.9 - radius), -6, 1)
 
 
 def intensity_log_odds(image: np.ndarray, lesion_probability: np.ndarray) -> np.ndarray:

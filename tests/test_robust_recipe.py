@@ -25,7 +25,7 @@ def tumour(make_tumour):
 
 
 def test_shape_log_odds_by_hand():
-    np.testing.assert_allclose(shape_log_odds(np.array([0, 0.65, 0.9, 1.1, 1.6, 9])), [2, 2, 0, -1.6, -5.6, -6])
+    np.testing.assert_allclose(shape_log_odds(np.array([0, 0.65, 0.9, 1.1, 1.6, 9])), [1, 1, 0, -1.6, -5.6, -6])
 
 
 def test_contrast_weights_by_hand():
