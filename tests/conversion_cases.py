@@ -1,6 +1,10 @@
 """Tiny cases on disk, and what is expected of their conversion."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -60,6 +64,16 @@ def write_single_channel_case(folder, identifier, *, seed=0):
     write(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed), folder / "masks" / f"{identifier}.nii.gz")
 
 
+def rotation(degrees, axis):
+    """Written out; columns are the image axes x, y, z in LPS."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return {
+        "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
+        "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
+        "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
+    }[axis]
+
+
 def geometry(file):
     image = sitk.ReadImage(str(file))
     return image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
@@ -81,6 +95,40 @@ def run(monkeypatch, raw, *arguments, main=convert.main):
     """Run a conversion script in this process; a later -np takes precedence."""
     monkeypatch.setenv("nnUNet_raw", str(raw))
     return main(["-np", "1"] + [str(argument) for argument in arguments])
+
+
+DYING_RUN = """
+import os, sys
+from importlib import import_module
+from pathlib import Path
+import SimpleITK as sitk
+
+main = import_module(sys.argv[1]).main
+steps_left = int(sys.argv[2])
+
+def dying(function):
+    def step(*arguments, **options):
+        global steps_left
+        steps_left -= 1
+        if steps_left < 0:
+            os.kill(os.getpid(), 9)
+        return function(*arguments, **options)
+    return step
+
+os.replace, sitk.WriteImage = dying(os.replace), dying(sitk.WriteImage)
+Path.mkdir, Path.unlink = dying(Path.mkdir), dying(Path.unlink)
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def dies_after(num_steps, raw, *arguments, main=convert.main):
+    """Run a conversion script in a process that kills itself after so many steps on the disk; whether it got so far."""
+    words = [str(word) for word in [main.__module__, num_steps, *arguments, "-np", 1]]
+    finished = subprocess.run(
+        [sys.executable, "-c", DYING_RUN, *words], env=os.environ | {"nnUNet_raw": str(raw)}, capture_output=True
+    )
+    assert finished.returncode in (0, -signal.SIGKILL), finished.stderr.decode()
+    return finished.returncode != 0
 
 
 def expected_points(mask_image):

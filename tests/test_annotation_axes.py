@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from conversion_cases import array_of, run, write
+from conversion_cases import array_of, rotation, run, write
 
 from nnunetv2_simple.annotations.lesions import lesions_from_mask, read_lesions
 from nnunetv2_simple.extreme_points import extreme_points_from_mask
@@ -18,15 +18,6 @@ SHAPE = (21, 37, 43)
 CENTRE_MM = np.array([10.3, 18.2, 21.4]) * SPACING_ZYX  # along the image axes z, y, x from the first voxel
 RADIUS_MM = 11.0
 TUMOUR = {"tumour": 1}
-
-
-def rotation(degrees, axis):
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return {
-        "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
-        "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
-        "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
-    }[axis]
 
 
 TILTS = {

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from conversion_cases import rotation
 
 from nnunetv2_simple.annotations.lesions import (
     MERGE_DISTANCE_MM,
@@ -25,16 +26,6 @@ EXPECTED_ZYX = [[2, 8, 7], [9, 9, 6], [4, 1, 5], [5, 15, 8], [6, 7, 2], [7, 8, 1
 BOX_XYZ = [[2, 11, 4], [12, 1, 9]]  # opposite corners; centre (7, 6, 6.5)
 TUMOUR = {"tumour": 1}
 CLASSES = {"tumor": 1, "node": 2, "T1": 5}
-
-
-def rotation(degrees, axis):
-    """Written out; columns are the image axes x, y, z in LPS."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return {
-        "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
-        "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
-        "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
-    }[axis]
 
 
 DIRECTIONS = {

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from conversion_cases import (
+    dies_after,
     files_below,
     names_in,
     run,
@@ -61,38 +62,6 @@ def rewrite(file, change):
 
 # ----------------------------------------------------------------------------------------------------- interruptions
 
-DYING_RUN = """
-import os, sys
-from pathlib import Path
-from nnunetv2_simple.dataset_conversion.convert import main
-import SimpleITK as sitk
-
-steps_left = int(sys.argv[1])
-
-def dying(function):
-    def step(*arguments, **options):
-        global steps_left
-        steps_left -= 1
-        if steps_left < 0:
-            os.kill(os.getpid(), 9)
-        return function(*arguments, **options)
-    return step
-
-os.replace, sitk.WriteImage = dying(os.replace), dying(sitk.WriteImage)
-Path.mkdir, Path.unlink = dying(Path.mkdir), dying(Path.unlink)
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-def dies_after(num_steps, folder, raw, *options):
-    """Run the command line in a process that kills itself after so many steps on the disk; whether it got that far."""
-    words = [str(word) for word in [num_steps, *arguments_of(folder), "-np", 1, *options]]
-    finished = subprocess.run(
-        [sys.executable, "-c", DYING_RUN, *words], env=os.environ | {"nnUNet_raw": str(raw)}, capture_output=True
-    )
-    assert finished.returncode in (0, -signal.SIGKILL), finished.stderr.decode()
-    return finished.returncode != 0
-
 
 def keep_only_the_first_case(folder):
     for file in [*(folder / "images").iterdir(), *(folder / "masks").iterdir()]:
@@ -104,7 +73,7 @@ def test_killed_at_any_step_it_goes_on_to_the_same_dataset(folder, monkeypatch):
     keep_only_the_first_case(folder)
     assert again(folder, monkeypatch, raw=folder / "expected") == 0
     expected, num_kills = files_below(folder / "expected"), 0
-    while dies_after(4 * num_kills + 3, folder, raw := folder / f"raw_{num_kills}"):
+    while dies_after(4 * num_kills + 3, raw := folder / f"raw_{num_kills}", *arguments_of(folder)):
         assert not (raw / WEAK / "dataset.json").exists()
         assert again(folder, monkeypatch, raw=raw) == 0
         assert files_below(raw) == expected
@@ -118,7 +87,7 @@ def test_killed_while_overwriting_it_goes_on_without_a_second_overwrite(folder, 
     assert again(folder, monkeypatch, "-beta", 60, raw=folder / "expected") == 0
     expected, num_kills = files_below(folder / "expected"), 0
     assert again(folder, monkeypatch) == 0
-    while dies_after(8 * num_kills + 6, folder, folder / "raw", "-beta", 60, "--overwrite"):
+    while dies_after(8 * num_kills + 6, folder / "raw", *arguments_of(folder), "-beta", 60, "--overwrite"):
         assert not (folder / "raw" / WEAK / "dataset.json").exists()
         assert again(folder, monkeypatch, "-beta", 60) == 0
         assert files_below(folder / "raw") == expected
@@ -386,7 +355,7 @@ def test_killed_while_removing_it_goes_on_without_a_second_overwrite(folder, mon
     for num_steps in (2, 4, 7, 10, 11):  # after the mark, dataset.json, some files, all files, the record
         shutil.rmtree(raw, ignore_errors=True)
         shutil.copytree(folder / "converted", raw)
-        assert dies_after(num_steps, folder, raw, "--overwrite")
+        assert dies_after(num_steps, raw, *arguments_of(folder), "--overwrite")
         assert (raw / WEAK / "dataset.json").exists() == (num_steps == 2)
         assert (raw / WEAK / "provenance" / "case_1.json").exists() == (num_steps < 11)
         assert again(folder, monkeypatch, raw=raw) == 0

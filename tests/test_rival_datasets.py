@@ -1,17 +1,23 @@
 """Datasets of the same images and clicks under other labels."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from conversion_cases import array_of, files_below, geometry, names_in, oblique_image, run, write, write_points
+from conversion_cases import (
+    array_of,
+    dies_after,
+    files_below,
+    geometry,
+    names_in,
+    oblique_image,
+    run,
+    write,
+    write_points,
+)
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
@@ -274,47 +280,17 @@ def test_nnunet_finds_the_dataset_sound(kind, folder, monkeypatch):
         assert geometry(rival / "labelsTr" / f"{case}.nii.gz") == geometry(weak / "imagesTr" / f"{case}_0000.nii.gz")
 
 
-DYING_RUN = """
-import os, sys
-from pathlib import Path
-from nnunetv2_simple.dataset_conversion.rivals import main
-import SimpleITK as sitk
-
-steps_left = int(sys.argv[1])
-
-def dying(function):
-    def step(*arguments, **options):
-        global steps_left
-        steps_left -= 1
-        if steps_left < 0:
-            os.kill(os.getpid(), 9)
-        return function(*arguments, **options)
-    return step
-
-os.replace, sitk.WriteImage = dying(os.replace), dying(sitk.WriteImage)
-Path.mkdir, Path.unlink = dying(Path.mkdir), dying(Path.unlink)
-sys.exit(main(sys.argv[2:]))
-"""
-
-
 def test_killed_at_any_step_it_goes_on_to_the_same_dataset(folder, monkeypatch):
     assert derive(folder, monkeypatch, "ellipsoid") == 0
     rival, num_kills = folder / "raw" / "Dataset007_Weak_ellipsoid", 0
     expected = files_below(rival)
-    words = ["-weak", "5", "-kind", "ellipsoid", "-d", "7", "-np", "1"]
-    while True:
-        shutil.rmtree(rival)
-        finished = subprocess.run(
-            [sys.executable, "-c", DYING_RUN, str(2 * num_kills), *words],
-            env=os.environ | {"nnUNet_raw": str(folder / "raw")},
-            capture_output=True,
-        )
-        if finished.returncode == 0:
-            break
-        assert finished.returncode == -signal.SIGKILL, finished.stderr.decode()
+    words = ["-weak", 5, "-kind", "ellipsoid", "-d", 7]
+    shutil.rmtree(rival)
+    while dies_after(2 * num_kills, folder / "raw", *words, main=rivals.main):
         assert not (rival / "dataset.json").exists()
         assert derive(folder, monkeypatch, "ellipsoid") == 0
         assert files_below(rival) == expected
+        shutil.rmtree(rival)
         num_kills += 1
     assert num_kills > 3
 
