@@ -71,6 +71,11 @@ def test_both_processes_end_with_the_same_weights(trained):
     assert trained[0]["weights"] == trained[1]["weights"]
 
 
+def test_one_process_splits_the_cases(environment, trained):
+    printed = "".join(file.read_text() for file in environment.folder.glob("train_*_of_2.log"))
+    assert printed.count("Creating new 5-fold cross-validation split") == 1
+
+
 def test_every_pseudo_mask_is_predicted_by_one_process(environment, trained):
     cases = sorted(environment.splits["train"])
     shares = [result["share"] for result in trained]

@@ -160,7 +160,10 @@ class PhasedTrainer(PseudoMaskTrainer):
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        refuse_labels_without_ignore(self, self._training_cases())
+        if self.local_rank == 0:  # the first to ask for the split writes splits_final.json: one process only
+            refuse_labels_without_ignore(self, self._training_cases())
+        if self.is_ddp:
+            dist.barrier()
         if any(phase.network_weight is not None for phase in self.phases):
             self._say_where_pseudo_masks_come_from()
         self._prepare_folder()
