@@ -166,10 +166,11 @@ def test_cases_preprocessed_before_the_ignore_label_was_added_are_named(environm
     assert not list(Path(trainer.output_folder).glob("*.pth"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_folder_is_named(environment, tmp_path):
     folder = tmp_path / "masks"
     folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):
+        pytest.skip("root may write anywhere")
     with pytest.raises(OSError, match=f"the pseudo-mask {folder}"):
         write_one_mask(environment, folder)
 
