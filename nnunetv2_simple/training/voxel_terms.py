@@ -79,7 +79,7 @@ class CRFTerm:
             (docs/results.md, "Choices").
     """
 
-    weight: float = 3.0
+    weight: float = 1.0
 
     def __call__(self, batch: VoxelBatch) -> TermResult:
         probabilities = batch.logits.float().softmax(dim=1)
