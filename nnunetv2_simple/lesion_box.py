@@ -35,12 +35,11 @@ class LesionBox:
         axes: np.ndarray | None = None,
     ):
         self._shape, self._spacing_mm, self._axes = tuple(shape), tuple(spacing_mm), axes
-        positions = along_axes(extreme_points, spacing_mm, axes)
+        clicks = along_axes(sort_extreme_points(extreme_points, spacing_mm=spacing_mm, axes=axes), spacing_mm, axes)
         # faces lie half a voxel beyond the centres of the outermost voxels
         voxel = np.ones(3) if axes is None else abs(axes) @ np.array(spacing_mm)
-        lower, upper = positions.min(axis=0) - voxel / 2, positions.max(axis=0) + voxel / 2
+        lower, upper = clicks.min(axis=0) - voxel / 2, clicks.max(axis=0) + voxel / 2
         self._centre, self._half_size = (lower + upper) / 2, (upper - lower) / 2
-        clicks = along_axes(sort_extreme_points(extreme_points, spacing_mm=spacing_mm, axes=axes), spacing_mm, axes)
         self._ellipsoid = _touching_ellipsoid((clicks - self._centre) / self._half_size)
         corners = self._centre + self._half_size * (2 * np.array(list(np.ndindex(2, 2, 2))) - 1)
         if axes is not None:
