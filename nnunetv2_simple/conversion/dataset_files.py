@@ -15,7 +15,7 @@ from nnunetv2_simple.conversion.case_conversion import FILE_ENDING, QUALITY_FOLD
 from nnunetv2_simple.conversion.case_records import FAILED, SCRATCH_FOLDER, difference, is_finished, read_record
 from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.quality_control import write_page
-from nnunetv2_simple.whole_files import remove_partial_files, save_json_atomically
+from nnunetv2_simple.whole_files import read_json, remove_partial_files, save_json_atomically
 
 SPLITS_FILE = "splits_final.json"
 CONVERTED_BY = "nnunetv2_simple"
@@ -24,7 +24,7 @@ CONVERTED_BY = "nnunetv2_simple"
 def is_own_dataset_json(file: Path) -> bool:
     """Tell whether a dataset.json was written by :func:`write_dataset_files`."""
     try:
-        return json.loads(file.read_text())["converted_by"].startswith(CONVERTED_BY + " ")
+        return read_json(file)["converted_by"].startswith(CONVERTED_BY + " ")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
 
