@@ -19,7 +19,7 @@ from nnunetv2_simple.conversion.dataset import (
     dropped_cases,
     examine_cases,
 )
-from nnunetv2_simple.pseudo_mask import RECIPES
+from nnunetv2_simple.scribbles import RECIPES
 
 
 def existing_path(text: str) -> Path:

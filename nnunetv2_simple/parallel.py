@@ -2,10 +2,11 @@
 
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from uuid import uuid4
 
 import joblib
@@ -41,6 +42,30 @@ def open_workers(*, num_processes: int = 1, dask_scheduler: str | None = None) -
         yield _run_here
     else:
         yield partial(_run_in_processes, num_processes)
+
+
+def in_background(function: Callable, arguments: Iterable[tuple], *, num_processes: int) -> None:
+    """Call a function with each of some arguments, in other processes while the next arguments are worked out.
+
+    Args:
+        function: Called for its effect; what it raises is raised here.
+        arguments: Taken no faster than the processes keep up with.
+        num_processes: With 1 or less this process does the work itself.
+    """
+    if num_processes <= 1:
+        for arguments_of_call in arguments:
+            function(*arguments_of_call)
+        return
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+        pending = set()
+        for arguments_of_call in arguments:
+            pending.add(pool.submit(function, *arguments_of_call))
+            is_queue_full = len(pending) > 2 * num_processes
+            done, pending = wait(pending, timeout=None if is_queue_full else 0, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+        for future in pending:
+            future.result()
 
 
 def _run_here(function: Callable, items: Iterable) -> Iterator[tuple]:

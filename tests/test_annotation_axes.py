@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from conversion_cases import array_of, rotation, run, write
 
-from nnunetv2_simple.annotations.lesions import lesions_from_mask, read_lesions
+from nnunetv2_simple.annotations.lesions import read_lesions
+from nnunetv2_simple.annotations.simulated_clicks import lesions_from_mask
 from nnunetv2_simple.extreme_points import extreme_points_from_mask
 from nnunetv2_simple.images import patient_axes
 from nnunetv2_simple.lesion_box import LesionBox

@@ -7,14 +7,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from conversion_cases import rotation
 
-from nnunetv2_simple.annotations.lesions import (
-    MERGE_DISTANCE_MM,
-    Lesion,
-    annotation_warnings,
-    find_annotations,
-    lesions_from_mask,
-    read_lesions,
-)
+from nnunetv2_simple.annotations.lesions import Lesion, annotation_warnings, find_annotations, read_lesions
+from nnunetv2_simple.annotations.simulated_clicks import MERGE_DISTANCE_MM, lesions_from_mask
 from nnunetv2_simple.extreme_points import extreme_points_from_mask, sort_extreme_points
 from nnunetv2_simple.images import patient_axes, spacing_zyx_mm
 

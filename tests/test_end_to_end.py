@@ -17,7 +17,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy.special import logit
 
 from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
-from nnunetv2_simple.training.retraining import write_preprocessed_labels, write_pseudo_masks
+from nnunetv2_simple.training.pseudo_mask_writer import write_pseudo_masks
+from nnunetv2_simple.training.relabelled_dataset import write_preprocessed_labels
 
 TRAINER = "SimPLeTrainer_Tiny"
 PHASES = ("train", "finetune", "retrain")

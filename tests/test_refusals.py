@@ -18,8 +18,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from plain_trainers import LABELS, batch, make_trainer, nnunet_folders, plans  # noqa: F401
 
 from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
+from nnunetv2_simple.training.pseudo_mask_writer import PseudoMaskWriter
 from nnunetv2_simple.training.refusals import refuse_labels_out_of_range
-from nnunetv2_simple.training.retraining import PseudoMaskWriter
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 
-from nnunetv2_simple.annotations.lesions import Lesion, annotation_warnings, lesions_from_mask, read_lesions
+from nnunetv2_simple.annotations.lesions import Lesion, annotation_warnings, read_lesions
+from nnunetv2_simple.annotations.simulated_clicks import lesions_from_mask
 from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.images import check_same_geometry, image_like, read_volume, spacing_zyx_mm
 from nnunetv2_simple.lesion_box import LesionBox

@@ -22,13 +22,8 @@ from torch import nn
 
 from nnunetv2_simple.nnunet_versions import build_network, open_dataset
 from nnunetv2_simple.training.feature_tap import unwrap
-from nnunetv2_simple.training.retraining import (
-    PARTIAL_PSEUDO_MASK,
-    RelabelledDataset,
-    wait_for_labels,
-    write_preprocessed_labels,
-    write_pseudo_masks,
-)
+from nnunetv2_simple.training.pseudo_mask_writer import PARTIAL_PSEUDO_MASK, write_pseudo_masks
+from nnunetv2_simple.training.relabelled_dataset import RelabelledDataset, wait_for_labels, write_preprocessed_labels
 from nnunetv2_simple.training.seeding import SeededTrainer, finish
 from nnunetv2_simple.walker_evidence import WALKER_FOLDER
 
@@ -83,7 +78,7 @@ class PseudoMaskTrainer(SeededTrainer):
         """Predict the training cases; return when those of all GPUs are there.
 
         Args:
-            network_weight: See :func:`nnunetv2_simple.training.retraining.write_pseudo_masks`.
+            network_weight: See :func:`nnunetv2_simple.training.pseudo_mask_writer.write_pseudo_masks`.
         """
         self.set_deep_supervision_enabled(False)
         predictor = nnUNetPredictor(device=self.device, allow_tqdm=False)
