@@ -1,6 +1,5 @@
 """What the report reads: comparison.json, checked, and what follows from it."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+
+from nnunetv2_simple.whole_files import read_json
 
 ROLES = {"paper": "The paper's rows", "rival": "Rivals", "full supervision": "Full supervision"}
 MAIN_METHOD, FULL_SUPERVISION = "simple", "full"
@@ -94,9 +95,9 @@ def read_comparison(file: str | Path) -> Comparison:
     """
     file = Path(file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read the comparison {file}: {error}") from error
+        raise ValueError(f"cannot read the comparison: {error}") from error
     problem = _problem(content)
     if problem:
         raise ValueError(f"{file} is not the result of a comparison: {problem}")

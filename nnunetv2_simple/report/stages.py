@@ -1,6 +1,5 @@
 """The pseudo-masks of training cases at each stage, with the reference."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -25,6 +24,7 @@ from nnunetv2_simple.report.slices import (
     slice_across,
     window_around,
 )
+from nnunetv2_simple.whole_files import read_json
 
 INITIAL, WALKER, PSEUDO_MASK, REFERENCE = (
     "initial pseudo-mask",
@@ -76,7 +76,7 @@ def find_training_cases(comparison: Comparison) -> TrainingCases:
 def _raw_files(folder: Path, channel: int) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return the label file and the file of one channel of every training case."""
     try:
-        description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        description = read_json(folder / "dataset.json")
         if "dataset" in description:
             found = get_filenames_of_train_images_and_targets(str(folder), description)
             labels = {case: Path(files["label"]) for case, files in sorted(found.items())}

@@ -1,6 +1,5 @@
 """The tables of the report: the results in the form of the paper's Table 1, and what each training cost."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -17,6 +16,7 @@ from nnunetv2_simple.report.data import (
     summary_of,
 )
 from nnunetv2_simple.report.format import NOTHING, count, duration, mean_and_std, number, p_value, title_html
+from nnunetv2_simple.whole_files import read_json
 
 # measure, decimals, scale, whether more is better
 COLUMNS = (
@@ -164,8 +164,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def costs(comparison: Comparison) -> str:
     """Return what the annotation and each training took."""
     try:
-        file = dataset_folder(comparison, "weak") / "provenance.json"
-        effort = annotation_effort(json.loads(file.read_text(encoding="utf-8")))
+        effort = annotation_effort(read_json(dataset_folder(comparison, "weak") / "provenance.json"))
     except (UnavailableError, OSError, ValueError):
         effort = ""  # a dataset from elsewhere does not say how it was annotated
     return effort + costs_table(comparison)
