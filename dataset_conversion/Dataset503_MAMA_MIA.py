@@ -14,13 +14,14 @@ segmentations, Scientific Data 2025.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnunetv2_simple.annotations.files import read_csv
+from nnunetv2_simple.annotations.marks import error_context
 from nnunetv2_simple.conversion.cases import Case, WalkerImage
 from nnunetv2_simple.dataset_conversion.command_line import (
     add_common_options,
@@ -79,14 +80,11 @@ def find_cases(
 
 def read_split(file: Path) -> tuple[set[str], set[str]]:
     """Return the identifiers of the training and the test cases, in upper case."""
-    with open(file, newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
-    columns = []
-    for column in ("train_split", "test_split"):
-        if not rows or column not in rows[0]:
-            raise ValueError(f"{file} must have the columns train_split and test_split, got {list(rows[:1])}")
-        columns.append({cell.strip().upper() for row in rows if (cell := row[column] or "").strip()})
-    return tuple(columns)
+    with error_context(str(file)):
+        columns, rows = read_csv(str(file))
+        if not {"train_split", "test_split"} <= set(columns):
+            raise ValueError(f"expected the columns train_split and test_split, got {columns}")
+    return tuple({row[column].upper() for row in rows} - {""} for column in ("train_split", "test_split"))
 
 
 def _entries(folder: Path) -> dict[str, Path]:

@@ -145,6 +145,9 @@ def _conversion(
         raise ValueError("nnUNet_raw must be set to the folder of nnU-Net's raw datasets")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", args.n):
         raise ValueError(f"the dataset name may only hold letters, digits, '_', '-' and '.', got {args.n!r}")
+    for dataset_id in (args.d, args.dense):
+        if dataset_id is not None and not 1 <= dataset_id <= 999:
+            raise ValueError(f"nnU-Net's dataset ids are the numbers 1 to 999, got {dataset_id}")
     raw = Path(nnUNet_raw)
     folders = [raw / f"Dataset{args.d:03d}_{args.n}"]
     if args.dense is not None:

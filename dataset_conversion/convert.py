@@ -16,7 +16,7 @@ from nnunetv2_simple.dataset_conversion.command_line import (
     existing_folder,
     existing_path,
 )
-from nnunetv2_simple.images import IMAGE_FILE_ENDINGS
+from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
 
 
 def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> list[Case]:
@@ -33,27 +33,32 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
     channels: dict[str, list[tuple[str, str]]] = {}
     misnamed, unknown = [], []
     for file in sorted(images.iterdir()):
-        if ending := _image_file_ending(file):
+        if file.name.startswith("."):
+            continue
+        if ending := image_file_ending(file.name):
             name = re.fullmatch(r"(.+)_(\d{4})", file.name.removesuffix(ending))
             if name:
                 channels.setdefault(name[1], []).append((name[2], str(file)))
             else:
                 misnamed.append(str(file))
-        elif re.search(r"_\d{4}\.\w+(\.gz)?$", file.name) and file.suffix not in (".raw", ".zraw"):
+        elif re.search(r"_\d{4}\.\w+(\.gz)?$", file.name, re.IGNORECASE) and file.suffix not in (".raw", ".zraw"):
             unknown.append(str(file))
     if unknown:
         raise ValueError(f"images must be of the formats {IMAGE_FILE_ENDINGS}, got {unknown}")
     if misnamed:
         raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
     annotation_files = find_annotations(annotations, list(channels)) if annotations is not None else {}
+    mask_files_of = _mask_files(masks)
     cases = []
     for identifier, found in channels.items():
-        mask_files, problems = _mask_files(masks, identifier), []
+        mask_files, problems, warnings = mask_files_of.get(identifier, []), [], []
         if [channel for channel, _ in found] != [f"{index:04d}" for index in range(len(found))]:
             names = [Path(file).name for _, file in found]
             problems.append(f"images must be named <case>_0000, <case>_0001, ... without a gap, one each; got {names}")
         if len(mask_files) > 1:
             problems.append(f"there must be one dense mask, got {mask_files}")
+        if annotations is not None and identifier not in annotation_files and mask_files:
+            warnings.append(f"no annotation was found in {annotations}: its clicks are simulated from {mask_files[0]}")
         cases.append(
             Case(
                 identifier,
@@ -61,18 +66,18 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
                 annotation_files=annotation_files.get(identifier, ()),
                 mask_file=mask_files[0] if mask_files else None,
                 problems=tuple(problems),
+                warnings=tuple(warnings),
             )
         )
     return cases
 
 
-def _image_file_ending(file: Path) -> str | None:
-    return next((ending for ending in IMAGE_FILE_ENDINGS if file.name.endswith(ending)), None)
-
-
-def _mask_files(folder: Path | None, identifier: str) -> list[str]:
-    candidates = [folder / (identifier + ending) for ending in IMAGE_FILE_ENDINGS] if folder is not None else []
-    return [str(file) for file in candidates if file.is_file()]
+def _mask_files(folder: Path | None) -> dict[str, list[str]]:
+    found = {}
+    for file in sorted(folder.iterdir()) if folder is not None else ():
+        if ending := image_file_ending(file.name):
+            found.setdefault(file.name.removesuffix(ending), []).append(str(file))
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 
 def extreme_points_from_mask(
@@ -57,8 +58,10 @@ def sort_extreme_points(
 ) -> np.ndarray:
     """Bring six points of any order into the order z_min z_max y_min y_max x_min x_max.
 
-    Which point is which follows from the geometry alone: along each axis the lowest and the highest one. Points that
-    are in order already come back unchanged.
+    Which point is which follows from the geometry alone, never from the order they come in: along each axis the lowest
+    and the highest one. Where several points are lowest (or highest), as many points as possible find a place, and of
+    what is left open those nearest to the middle of the faces of the box are taken. A point that is extreme in no
+    direction gives its place to one that is extreme in two.
 
     Args:
         points: (6, 3) voxels (z, y, x) in any order.
@@ -72,13 +75,16 @@ def sort_extreme_points(
         ValueError: If there are not exactly six points of three finite coordinates.
     """
     points = as_six_points(points)
+    points = points[np.lexsort(points.T)]
     positions = along_axes(points, spacing_mm, axes)
-    order = []
-    for row in range(6):
-        coordinates = positions[:, row // 2]
-        extreme = coordinates.min() if row % 2 == 0 else coordinates.max()
-        # several points may share an extreme coordinate: the one given in this row comes first
-        order.append(row if coordinates[row] == extreme else int(np.argmax(coordinates == extreme)))
+    lower, upper = positions.min(axis=0), positions.max(axis=0)
+    is_extreme = np.stack((positions == lower, positions == upper), axis=1).transpose(2, 1, 0).reshape(6, 6)
+    squared = ((2 * positions - lower - upper) / np.where(upper > lower, upper - lower, 1)) ** 2
+    off_middle = np.repeat(squared.sum(axis=1) - squared.T, 2, axis=0)  # of the face: at most 2
+    cost = np.where(is_extreme, off_middle, 100) - 1e-9 * np.outer(range(6), range(6))
+    _, order = linear_sum_assignment(cost)
+    has_none = ~is_extreme[range(6), order]
+    order[has_none] = cost.argmin(axis=1)[has_none]
     return points[order]
 
 

@@ -1,13 +1,22 @@
 """Reading images and comparing their geometry, with SimpleITK."""
 
+import zlib
+
 import nibabel
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 from scipy.optimize import linear_sum_assignment
 
 IMAGE_FILE_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+NIFTI_FILE_ENDINGS = (".nii.gz", ".nii")
 GEOMETRY_TOLERANCE = 1e-4  # mm for spacing and origin, unitless for direction cosines
 OBLIQUE_TOLERANCE = 1e-3  # of direction cosines: 0.06 degrees
+
+
+def image_file_ending(file_name: str) -> str:
+    """Return the end of a file name that says it is an image, in upper or lower case; "" if it is none."""
+    ending = next((ending for ending in IMAGE_FILE_ENDINGS if file_name.lower().endswith(ending)), "")
+    return file_name[len(file_name) - len(ending) :]
 
 
 def read_volume(file: str) -> sitk.Image:
@@ -17,27 +26,39 @@ def read_volume(file: str) -> sitk.Image:
         file: Any format SimpleITK reads.
 
     Raises:
-        ValueError: If the file cannot be read, is not such an image, or holds NaN or infinite voxels.
+        ValueError: If the file cannot be read whole, is not such an image, or holds complex numbers, NaN or infinite
+            voxels.
     """
     try:
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:
-        raise ValueError(f"cannot read {file} as an image: {str(error).strip().splitlines()[-1]}") from error
+        raise ValueError(f"cannot read {file} as an image: {_reason(error)}") from error
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise ValueError(f"{file} must hold real numbers, got a {image.GetPixelIDTypeAsString()}")
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ValueError(
             f"{file} must be a three-dimensional image of one channel, got {image.GetDimension()} dimensions and "
             f"{image.GetNumberOfComponentsPerPixel()} channels"
         )
-    if not _is_finite(image, str(file)):
+    if not np.isfinite(_voxels(image, str(file))).all():
         raise ValueError(f"{file} holds NaN or infinite voxels")
     return image
 
 
-def _is_finite(image: sitk.Image, file: str) -> bool:
-    voxels = sitk.GetArrayViewFromImage(image)
-    if voxels.dtype.kind == "f" and file.endswith((".nii", ".nii.gz")):
-        voxels = np.asanyarray(nibabel.load(file).dataobj)  # SimpleITK reads NaN in NIfTI files as zero
-    return bool(np.isfinite(voxels).all())
+def _reason(error: RuntimeError) -> str:
+    """Return what ITK says, without its own files and what the operating system said of something else."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("Exception thrown in", "Reason:")))
+
+
+def _voxels(image: sitk.Image, file: str) -> np.ndarray:
+    """Return the voxels of a file; of NIfTI as nibabel reads them, as SimpleITK reads NaN and missing ones as zero."""
+    if image_file_ending(file).lower() not in NIFTI_FILE_ENDINGS:
+        return sitk.GetArrayViewFromImage(image)
+    try:
+        return np.asanyarray(nibabel.load(file).dataobj)
+    except (OSError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+        raise ValueError(f"cannot read {file} whole: {error}") from error
 
 
 def check_same_geometry(image: sitk.Image, other: sitk.Image, *, names: tuple[str, str]) -> None:

@@ -4,7 +4,7 @@ Two recipes: "paper" follows the publication, "robust" (:mod:`nnunetv2_simple.ro
 clicks mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -159,30 +159,29 @@ def _refined_walks(walker: RandomWalker, scribbles: np.ndarray, outside: np.ndar
     return probability
 
 
-def merge_pseudo_masks(pseudo_masks: Sequence[np.ndarray], labels: Sequence[int], *, ignore_label: int) -> np.ndarray:
+def merge_pseudo_masks(pseudo_masks: Iterable[np.ndarray], labels: Sequence[int], *, ignore_label: int) -> np.ndarray:
     """Merge the pseudo-masks of several lesions of one image.
 
     A voxel gets the label of the lesions that claim it. Where lesions of different labels claim it, or none claims it
     but it is unlabelled in one of them, it is unlabelled. With one lesion of label 1 the result is its pseudo-mask.
 
     Args:
-        pseudo_masks: (z, y, x) each, 1 on the lesion, 0 background, any other value unlabelled.
+        pseudo_masks: (z, y, x) each, 1 on the lesion, 0 background, any other value unlabelled. One after the other is
+            looked at, so they need not be in memory together.
         labels: The label of each lesion, in 1..ignore_label - 1.
         ignore_label: Label of the unlabelled voxels.
 
     Returns:
         (z, y, x) uint8.
     """
-    merged = np.zeros_like(pseudo_masks[0], dtype=np.uint8)
-    for pseudo_mask in pseudo_masks:
-        merged[pseudo_mask > 1] = ignore_label
-    claims = [
-        np.any([p == 1 for p, own in zip(pseudo_masks, labels, strict=True) if own == label], axis=0)
-        for label in sorted(set(labels))
-    ]
-    for label, claim in zip(sorted(set(labels)), claims, strict=True):
+    unlabelled, claims = False, dict.fromkeys(labels, False)
+    for pseudo_mask, label in zip(pseudo_masks, labels, strict=True):
+        unlabelled = unlabelled | (pseudo_mask > 1)
+        claims[label] = claims[label] | (pseudo_mask == 1)
+    merged = np.where(unlabelled, ignore_label, 0).astype(np.uint8)
+    for label, claim in claims.items():
         merged[claim] = label
-    merged[np.sum(claims, axis=0) > 1] = ignore_label
+    merged[sum(claim.astype(np.uint8) for claim in claims.values()) > 1] = ignore_label
     return merged
 
 

@@ -600,7 +600,8 @@ def test_box_one_voxel_thick_is_legal_and_reported(axis, name, orientation, writ
 def test_points_one_voxel_thick_are_legal_and_reported(lps_image, write):
     points = [[x, y, 5] for x, y, _ in VOXELS_XYZ]
     lesion = read_one(write({"coordinates": "voxel", "points": points}), lps_image)
-    np.testing.assert_array_equal(lesion.extreme_points, np.array(points)[:, ::-1])
+    np.testing.assert_array_equal(lesion.extreme_points[2:], np.array(points)[2:, ::-1])
+    assert {tuple(p) for p in lesion.extreme_points[:2]} == {tuple(p[::-1]) for p in points[:2]}
     assert annotation_warnings(lesion) == ["the lesion is only one voxel thick along image axis z"]
 
 
@@ -641,9 +642,18 @@ def test_label_of_several_voxels_marks_the_one_nearest_to_their_centroid(lps_ima
 def test_nearest_voxel_of_a_label_is_nearest_in_mm(lps_image, write_label_image):
     array = label_array()
     array[2, 8, 7] = 0
-    array[[1, 2, 2, 3], 8, [7, 4, 10, 7]] = 4  # centroid (2, 8, 7), off by 3.1 mm, 2.4 mm, 2.4 mm, 3.1 mm
+    array[1:4, 8, 4:11] = 4
+    array[2, 8, 5:10] = 0  # a ring round its centroid (2, 8, 7), 3.1 mm away along z and 2.4 mm along x
     lesion = read_one(write_label_image(array, lps_image), lps_image)
     np.testing.assert_array_equal(lesion.extreme_points[0], [2, 8, 4])
+
+
+def test_a_label_at_several_places_is_refused(lps_image, write_label_image):
+    array = label_array()
+    z, y, x = np.argwhere(array == 3)[0]
+    array[z + (2 if z < 5 else -2), y, x] = 3
+    with pytest.raises(ValueError, match=r"label 3 lies at 2 places that do not touch.*<case>\.<name>\.nii\.gz"):
+        read(write_label_image(array, lps_image), lps_image)
 
 
 @pytest.mark.parametrize(("missing", "text"), [((3,), r"missing are \[3\]"), ((1, 6), r"missing are \[1, 6\]")])
@@ -1282,6 +1292,15 @@ def test_a_click_made_twice_instead_of_another_is_noticed(tmp_path):
     (tmp_path / "case.json").write_text(json.dumps({"coordinates": "voxel", "points": points}))
     (lesion,) = read_lesions([str(tmp_path / "case.json")], image, case="case", labels={"tumour": 1})
     assert any("is one of the six directions missing?" in warning for warning in annotation_warnings(lesion))
+
+
+def test_a_click_made_twice_is_noticed_in_a_lesion_of_few_thick_slices():
+    # z from 2 to 5 only; the highest x was not clicked, so the highest point stands for it as well
+    thin = [(2, 10, 10), (5, 10, 12), (3, 2, 10), (4, 18, 9), (3, 10, 1), (5, 10, 12)]
+    (warning,) = annotation_warnings(annotated(thin))
+    assert "towards high z and high x" in warning
+    neighbours = [(2, 10, 10), (5, 10, 12), (3, 2, 10), (4, 18, 9), (3, 10, 1), (5, 11, 13)]
+    assert annotation_warnings(annotated(neighbours)) == []  # tips of a thin lesion do lie close to each other
 
 
 def test_tips_of_simulated_and_of_tiny_lesions_are_no_reason_to_warn():

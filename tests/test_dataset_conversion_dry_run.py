@@ -29,7 +29,8 @@ def folder(tmp_path):
 
 
 def dry_run(folder, monkeypatch, *options, spelling="--dry-run"):
-    sources = ["-i", folder / "images", "-m", folder / "masks", "-a", folder / "clicks"]
+    sources = ["-i", folder / "images", "-m", folder / "masks"]
+    sources += ["-a", folder / "clicks"] if any((folder / "clicks").iterdir()) else []
     return run(monkeypatch, folder / "raw", *sources, "-d", 5, "-n", "Dry", *options, spelling)
 
 
@@ -77,9 +78,38 @@ def test_warnings_alone_let_it_pass(folder, monkeypatch, capsys):
     write_single_channel_case(folder, "thin")
     write_points(folder / "clicks" / "thin.json", FLAT_CLICKS)
     assert dry_run(folder, monkeypatch) == 0
-    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING")]
-    assert warning.startswith("WARNING thin: ")
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING")]
+    for number in range(2):  # where some cases are annotated, it may be a mistake that others are not
+        mask = folder / "masks" / f"sound_{number}.nii.gz"
+        assert warnings[number].startswith(f"WARNING sound_{number}: no annotation was found")
+        assert warnings[number].endswith(f"its clicks are simulated from {mask}")
+    (warning,) = warnings[2:]
+    assert warning.startswith("WARNING thin: thin.json: ")
     assert "one voxel thick" in warning
+
+
+def test_upper_and_lower_case_of_file_endings_make_no_difference(folder, monkeypatch, capsys):
+    write_single_channel_case(folder, "LOUD")
+    for file in (folder / "images" / "LOUD_0000.nii.gz", folder / "masks" / "LOUD.nii.gz"):
+        file.rename(file.with_name(file.name.replace(".nii.gz", ".NII.GZ")))
+    write_points(folder / "clicks" / "LOUD.JSON", CLICKS)
+    (folder / "images" / "._LOUD_0000.nii.gz").write_bytes(b"what some file systems leave")
+    assert dry_run(folder, monkeypatch, "-dense", 6) == 0
+    out = capsys.readouterr().out
+    assert "3 cases checked, 0 with problems" in out
+    assert "WARNING LOUD" not in out
+
+
+@pytest.mark.parametrize("dataset_id", [-5, 0, 1000])
+def test_an_id_nnunet_does_not_know_is_refused(dataset_id, folder, monkeypatch, capsys):
+    assert dry_run(folder, monkeypatch, "-d", dataset_id) == 1
+    assert f"dataset ids are the numbers 1 to 999, got {dataset_id}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["-jitter_mm", "-beta"])
+def test_infinite_options_are_refused(option, folder, monkeypatch, capsys):
+    assert dry_run(folder, monkeypatch, "--recipe", "paper", option, "inf") == 1
+    assert "finite" in capsys.readouterr().err
 
 
 def test_what_a_conversion_would_refuse_is_said(folder, monkeypatch, capsys):

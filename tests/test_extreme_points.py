@@ -122,13 +122,29 @@ def test_any_order_gives_the_same_box_and_extremes_despite_ties(seed):
         assert result[2 * axis + 1, axis] == points[:, axis].max()
 
 
-def test_points_in_order_come_back_unchanged_despite_ties():
-    flat = [[4, 3, 3], [4, 5, 5], [4, 1, 4], [4, 8, 4], [4, 5, 2], [4, 5, 9]]  # one slice: every z is tied
-    np.testing.assert_array_equal(sort_extreme_points(flat), flat)
-    cube = extreme_points_from_mask(np.ones((2, 2, 2)))
-    np.testing.assert_array_equal(sort_extreme_points(cube), cube)
-    tied = [[0, 1, 1], [5, 2, 2], [0, 0, 4], [5, 6, 3], [0, 3, 0], [5, 4, 7]]  # z_min and z_max three times each
-    np.testing.assert_array_equal(sort_extreme_points(tied), tied)
+FLAT = [[4, 3, 3], [4, 5, 5], [4, 1, 4], [4, 8, 4], [4, 5, 2], [4, 5, 9]]  # one slice: every z is tied
+TIED = [[0, 1, 1], [5, 2, 2], [0, 0, 4], [5, 6, 3], [0, 3, 0], [5, 4, 7]]  # z_min and z_max three times each
+TWO_ON_AN_EDGE = [[0, 2, 4], [5, 3, 3], [0, 0, 3], [4, 6, 3], [2, 3, 0], [3, 0, 7]]  # z_min and y_min twice each
+
+
+@pytest.mark.parametrize(
+    "points", [FLAT, TIED, TWO_ON_AN_EDGE, *np.random.default_rng(3).integers(0, 3, (5, 6, 3)).tolist()]
+)
+def test_the_order_of_the_points_does_not_matter_despite_ties(points):
+    results = {sort_extreme_points(order).tobytes() for order in itertools.permutations(points)}
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("points", [TIED, TWO_ON_AN_EDGE, extreme_points_from_mask(np.ones((2, 2, 2))).tolist()])
+def test_every_point_finds_its_place_despite_ties(points):
+    np.testing.assert_array_equal(sort_extreme_points(points[::-1]), points)
+
+
+def test_of_several_lowest_points_the_one_nearest_to_the_middle_of_the_face_is_taken():
+    middle, beside = [0, 4, 4], [0, 1, 4]  # nobody clicked the highest x, which is that of the highest z
+    points = [beside, [5, 4, 8], middle, [2, 0, 4], [3, 8, 4], [2, 4, 0]]
+    result = sort_extreme_points(points).tolist()
+    assert result == [middle, [5, 4, 8], [2, 0, 4], [3, 8, 4], [2, 4, 0], [5, 4, 8]]
 
 
 def test_float_points_are_rounded_to_voxels():

@@ -16,9 +16,11 @@ images, the patient's for mm, a ROI's for a ROI. What they mean is left to :mod:
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+from scipy import ndimage
 
 from nnunetv2_simple.annotations.marks import Marks, error_context, excerpt, marked_positions, objects
 from nnunetv2_simple.annotations.slicer_markups import read_fcsv, read_markups
@@ -39,11 +41,12 @@ def read_marks(file: str, image: sitk.Image, *, case: str) -> list[Marks]:
     Raises:
         ValueError: If the file cannot be read or is not of its format. Naming the file is left to the caller.
     """
-    if file.endswith(".fcsv"):
+    ending = Path(file).suffix.lower()
+    if ending == ".fcsv":
         return [read_fcsv(file, image)]
-    if file.endswith(".csv"):
+    if ending == ".csv":
         return _csv_lesions(file, image, case)
-    if file.endswith(".json"):
+    if ending == ".json":
         content = _read_json(file)
         is_slicer = isinstance(content, dict) and "markups" in content
         return read_markups(content["markups"], image) if is_slicer else _json_lesions(content, image)
@@ -56,7 +59,7 @@ def csv_cases(file: str) -> set[str]:
     Raises:
         ValueError: If the file cannot be read or has no column ``case``.
     """
-    columns, rows = _read_csv(file)
+    columns, rows = read_csv(file)
     if "case" not in columns:
         raise ValueError(f"a CSV file for a whole dataset needs a column 'case', got the columns {columns}")
     return {row["case"] for row in rows}
@@ -96,7 +99,7 @@ def _json_lesions(content: object, image: sitk.Image) -> list[Marks]:
 
 
 def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
-    columns, rows = _read_csv(file)
+    columns, rows = read_csv(file)
     in_mm = {"x_mm", "y_mm", "z_mm"} <= set(columns)
     if in_mm == ({"x", "y", "z"} <= set(columns)):
         raise ValueError(f"expected the columns x, y, z (voxels) or else x_mm, y_mm, z_mm, got {columns}")
@@ -127,8 +130,12 @@ def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
     return lesions
 
 
-def _read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the columns, in lower case, and the rows that are not blank."""
+def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns, in lower case, and the rows that are not blank, a value for each column.
+
+    Raises:
+        ValueError: If the file cannot be read or is no such table. Naming the file is left to the caller.
+    """
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
@@ -164,6 +171,16 @@ def _label_image_lesion(file: str, image: sitk.Image) -> Marks:
     points = []
     for label in sorted(POINT_LABELS):
         voxels = np.argwhere(array == label)
+        first = voxels.min(axis=0)
+        marked = np.zeros(voxels.max(axis=0) - first + 1, dtype=bool)
+        marked[tuple((voxels - first).T)] = True
+        _, num_places = ndimage.label(marked, np.ones((3, 3, 3)))
+        if num_places > 1:
+            raise ValueError(
+                f"each label must mark one point, but label {label} lies at {num_places} places that do not touch, "
+                f"among them {voxels[0][::-1].tolist()} and {voxels[-1][::-1].tolist()} (x, y, z); several lesions "
+                "need a label image each: <case>.<name>.nii.gz"
+            )
         distances_mm = np.linalg.norm((voxels - voxels.mean(axis=0)) * spacing_zyx_mm(image), axis=1)
         points.append(voxels[np.argmin(distances_mm)][::-1])
     return Marks("label image", np.array(points, dtype=float))

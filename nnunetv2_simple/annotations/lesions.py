@@ -24,7 +24,7 @@ BOUNDING_BOX = "bounding box"
 SIMULATED = "simulated from a dense mask"
 
 POINT_ROWS = ("low z", "high z", "low y", "high y", "low x", "high x")
-MIN_SIZE_OF_DISTINCT_POINTS = 4  # voxels; in smaller lesions extreme points are neighbours
+TINY = 4  # voxels: extreme points this close to each other are neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def find_annotations(source: str | Path, identifiers: Sequence[str]) -> dict[str
         ValueError: If the source is neither, or two files of a case annotate the same lesion.
     """
     source = Path(source)
-    if source.is_file() and source.suffix == ".csv":
+    if source.is_file() and source.suffix.lower() == ".csv":
         with error_context(str(source)):
             annotated = csv_cases(str(source))
         return {case: (str(source),) for case in identifiers if case in annotated}
@@ -134,10 +134,13 @@ def annotation_warnings(lesion: Lesion) -> list[str]:
     sizes = [side.stop - side.start for side in box]
     flat = [name for name, size in zip("zyx", sizes, strict=True) if size == 1]
     warnings = [f"the lesion is only one voxel thick along image axis {name}" for name in flat]
-    if lesion.source == EXTREME_POINTS and min(sizes) > MIN_SIZE_OF_DISTINCT_POINTS:
+    if lesion.source == EXTREME_POINTS and max(sizes) > TINY:
         # where a direction was forgotten, the click that comes closest to it stands for two directions
+        same_place = 1 if min(sizes) > TINY else 0
         for first, second in combinations(range(6), 2):
-            if abs(lesion.extreme_points[first] - lesion.extreme_points[second]).max() <= 1:
+            are_faces_of_one_slice = first // 2 == second // 2 and sizes[first // 2] == 1
+            distance = abs(lesion.extreme_points[first] - lesion.extreme_points[second]).max()
+            if distance <= same_place and not are_faces_of_one_slice:
                 warnings.append(
                     f"the same place, voxel {lesion.extreme_points[first].tolist()} (z, y, x), is the extreme point "
                     f"towards {POINT_ROWS[first]} and {POINT_ROWS[second]}: is one of the six directions missing?"
@@ -146,8 +149,8 @@ def annotation_warnings(lesion: Lesion) -> list[str]:
 
 
 def _without_ending(file_name: str) -> str:
-    ending = next((ending for ending in ANNOTATION_FILE_ENDINGS if file_name.endswith(ending)), "")
-    return file_name.removesuffix(ending)
+    ending = next((ending for ending in ANNOTATION_FILE_ENDINGS if file_name.lower().endswith(ending)), "")
+    return file_name[: len(file_name) - len(ending)]
 
 
 def _lesion_name(file: Path, case: str) -> str:

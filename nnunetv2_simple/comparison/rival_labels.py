@@ -84,7 +84,7 @@ def _ellipsoids(
 def _paper_label(
     image: np.ndarray, lesions: Sequence[Mapping], *, spacing_mm: Sequence[float], ignore_label: int
 ) -> np.ndarray:
-    pseudo_masks = [
+    pseudo_masks = (
         generate_pseudo_mask(
             image,
             lesion["extreme_points_zyx"],
@@ -93,7 +93,7 @@ def _paper_label(
             ignore_label=ignore_label,
         )
         for lesion in lesions
-    ]
+    )
     return merge_pseudo_masks(pseudo_masks, [lesion["label"] for lesion in lesions], ignore_label=ignore_label)
 
 

@@ -1,6 +1,7 @@
 """Writing all files of one case."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,28 +91,30 @@ def _make_pseudo_mask(
         The pseudo-mask, the random walker's probability of each label (of its lesions the largest), and the measures.
     """
     spacing_mm = spacing_zyx_mm(loaded.channels[0])
-    pseudo_masks, scribbles = [], np.zeros(loaded.walker_image.shape, dtype=bool)
+    scribbles = np.zeros(loaded.walker_image.shape, dtype=bool)
     probabilities = {label: np.zeros(loaded.walker_image.shape) for label in conversion.labels.values()}
-    for lesion in loaded.lesions:
-        common = {"spacing_mm": spacing_mm, "recipe": conversion.recipe, "axes": lesion.axes}
-        own_scribbles = draw_scribbles(loaded.walker_image, lesion.extreme_points, **common)
-        scribbles |= own_scribbles
-        pseudo_mask, probability = generate_pseudo_mask(
-            loaded.walker_image,
-            lesion.extreme_points,
-            scribbles=own_scribbles,
-            ignore_label=conversion.ignore_label,
-            return_probability=True,
-            **common,
-            **conversion.walker_options(),
-        )
-        pseudo_masks.append(pseudo_mask)
-        probabilities[lesion.label] = np.maximum(probabilities[lesion.label], probability)
+
+    def pseudo_masks() -> Iterator[np.ndarray]:  # one at a time, as there may be many lesions
+        for lesion in loaded.lesions:
+            common = {"spacing_mm": spacing_mm, "recipe": conversion.recipe, "axes": lesion.axes}
+            own_scribbles = draw_scribbles(loaded.walker_image, lesion.extreme_points, **common)
+            np.logical_or(scribbles, own_scribbles, out=scribbles)
+            pseudo_mask, probability = generate_pseudo_mask(
+                loaded.walker_image,
+                lesion.extreme_points,
+                scribbles=own_scribbles,
+                ignore_label=conversion.ignore_label,
+                return_probability=True,
+                **common,
+                **conversion.walker_options(),
+            )
+            np.maximum(probabilities[lesion.label], probability, out=probabilities[lesion.label])
+            yield pseudo_mask
+
+    labels = [lesion.label for lesion in loaded.lesions]
     seen = {
         "image": loaded.walker_image,
-        "label": merge_pseudo_masks(
-            pseudo_masks, [lesion.label for lesion in loaded.lesions], ignore_label=conversion.ignore_label
-        ),
+        "label": merge_pseudo_masks(pseudo_masks(), labels, ignore_label=conversion.ignore_label),
         "scribbles": scribbles,
         "lesions": loaded.lesions,
         "spacing_mm": spacing_mm,

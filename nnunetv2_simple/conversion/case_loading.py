@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
@@ -95,8 +96,13 @@ def load_case(case: Case, conversion: Conversion) -> LoadedCase:
             _check_varies(walker_image, lesion, first, case.image_files, conversion.recipe)
     if problems:
         raise CaseError(problems)
-    warnings = [warning for lesion in lesions for warning in annotation_warnings(lesion)]
-    return LoadedCase(channels, lesions, reference, walker_image, warnings)
+    return LoadedCase(channels, lesions, reference, walker_image, [*case.warnings, *_lesion_warnings(case, lesions)])
+
+
+def _lesion_warnings(case: Case, lesions: Sequence[Lesion]) -> Iterator[str]:
+    for number, lesion in enumerate(lesions, start=1):
+        where = Path(lesion.file or case.mask_file).name + (f", lesion {number}" if len(lesions) > 1 else "")
+        yield from (f"{where}: {warning}" for warning in annotation_warnings(lesion))
 
 
 def _read_reference(case: Case, conversion: Conversion, image: sitk.Image) -> sitk.Image | None:

@@ -24,9 +24,16 @@ FINISHED, UNFINISHED, FAILED, DROPPED = "finished", "unfinished", "failed", "dro
 
 
 def read_record(dataset_folder: Path, identifier: str) -> dict:
-    """Return the record of a case; an empty one if there is none."""
+    """Return the record of a case; an empty one if there is none.
+
+    Raises:
+        ValueError: If its file holds something else, naming it.
+    """
     file = _record_file(dataset_folder, identifier)
-    return read_json(file) if file.exists() else {}
+    record = read_json(file) if file.exists() else {}
+    if not isinstance(record, dict):
+        raise ValueError(f"{file} must hold the record of a case, got {str(record)[:100]}")
+    return record
 
 
 def recorded_cases(dataset_folder: Path) -> set[str]:

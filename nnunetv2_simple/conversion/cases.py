@@ -26,6 +26,7 @@ class Case:
         is_test: Whether the case is kept out of training: its image goes to imagesTs and gets no label.
         is_validation: Whether the case is what the dataset's own split validates on.
         problems: Why the case cannot be converted, as far as that is known already.
+        warnings: What is legal about it but probably not meant, as far as that is known already.
     """
 
     identifier: str
@@ -35,6 +36,7 @@ class Case:
     is_test: bool = False
     is_validation: bool = False
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,12 @@ class Conversion:
             raise ValueError(f"channel {self.walker_image.channel} less itself is nothing the random walker could see")
         if self.recipe == "robust" and self.beta is not None:
             raise ValueError(f"beta belongs to the recipe 'paper', the recipe 'robust' has none; got {self.beta}")
-        if self.beta is not None and not self.beta > 0:
-            raise ValueError(f"beta must be positive, got {self.beta}")
-        if not (self.jitter_mm >= 0 and self.jitter_seed >= 0):
-            raise ValueError(f"jitter and its seed must be at least 0, got {self.jitter_mm} and {self.jitter_seed}")
+        if self.beta is not None and not 0 < self.beta < np.inf:
+            raise ValueError(f"beta must be positive and finite, got {self.beta}")
+        if not (0 <= self.jitter_mm < np.inf and self.jitter_seed >= 0):
+            raise ValueError(
+                f"jitter and its seed must be at least 0 and finite, got {self.jitter_mm} and {self.jitter_seed}"
+            )
 
     @property
     def ignore_label(self) -> int:

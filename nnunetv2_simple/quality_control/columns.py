@@ -37,6 +37,14 @@ def _percent(value: float) -> str:
 COLUMNS = (
     Column("num_lesions", "Lesions", "number of annotated lesions", str),
     Column(
+        "sources",
+        "Marked by",
+        "what the lesions were marked by: extreme points; a bounding box, the centres of whose faces stand in for "
+        "them; or points simulated from a dense mask",
+        ", ".join,
+        lambda sources: float(sources != ["extreme points"]),
+    ),
+    Column(
         "foreground_ml",
         "Foreground, ml",
         "volume of the foreground of all labels",

@@ -76,6 +76,7 @@ def measure_case(
     boxed = label[_union_of_boxes(lesions, label.shape, spacing_mm)]
     case = {
         "num_lesions": len(measured),
+        "sources": sorted({measures["source"] for measures in measured}),
         "foreground_fraction": _mean((boxed != 0) & (boxed != ignore_label)),
         "unlabelled_fraction": _mean(boxed == ignore_label),
         "background_fraction": _mean(boxed == 0),
