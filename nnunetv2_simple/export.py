@@ -192,8 +192,14 @@ def _write_model(model: TrainedModel, target: Path, trainer: str, log: Log) -> N
         log(f"fold_{fold}/{model.checkpoint} -> fold_{fold}/{FINAL}")
         checkpoint = stock_checkpoint(model.checkpoint_file(fold), trainer=trainer, configuration=model.configuration)
         (target / f"fold_{fold}").mkdir()
-        torch.save(checkpoint, target / f"fold_{fold}" / FINAL)
-        check_nnunet_loads(target, fold, FINAL)
+        try:
+            torch.save(checkpoint, target / f"fold_{fold}" / FINAL)
+        except RuntimeError as error:  # a full disk, for one
+            raise OSError(f"fold_{fold}/{FINAL} could not be written to {target.parents[1]}: {error}") from error
+        try:
+            check_nnunet_loads(target, fold, FINAL)
+        except ValueError as error:
+            raise ValueError(f"{model.checkpoint_file(fold)}: {error}") from error
         if model.checkpoint == FINAL:
             _copy_records(model.folder / f"fold_{fold}", target / f"fold_{fold}")
 
@@ -255,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folds = " ".join(str(fold) for fold in model.folds)
         options = f"-d {model.folder.parent.name} -c {model.configuration} -f {folds} -p {args.p}"
         print(f"    nnUNetv2_predict -i INPUT_FOLDER -o OUTPUT_FOLDER {options}")
-    print(f"Installing replaces a model of {STOCK_TRAINER} with the same dataset, plans and configuration there.")
+    print(f"It installs as a model of {STOCK_TRAINER}, over one of the same dataset, plans and configuration there.")
     return 0
 
 

@@ -1,17 +1,15 @@
 """Checkpoints that nnU-Net's own trainer stands for, whichever trainer wrote them."""
 
 import io
-import pickle
-import re
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import numpy as np
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.nnunet_versions import find_trainer_class
+from nnunetv2_simple.restricted_checkpoints import load_checkpoint
 from nnunetv2_simple.trainer_folder import trainer_classes
 
 STOCK_TRAINER = nnUNetTrainer.__name__
@@ -55,7 +53,7 @@ def stock_checkpoint(file: Path, *, trainer: str, configuration: str) -> dict:
     Raises:
         ValueError: If it cannot be read, or is not one of this trainer and configuration.
     """
-    checkpoint = _load(file)
+    checkpoint = load_checkpoint(file)
     try:
         found = {"trainer": checkpoint["trainer_name"], "configuration": checkpoint["init_args"]["configuration"]}
         exported = {key: checkpoint[key] for key in PREDICTION_KEYS}
@@ -67,38 +65,18 @@ def stock_checkpoint(file: Path, *, trainer: str, configuration: str) -> dict:
     return exported | {"trainer_name": STOCK_TRAINER}
 
 
-def _load(file: Path) -> dict:
-    """Load a checkpoint without running code it may hold; torch < 2.6 cannot, it loads as nnU-Net does."""
-    try:
-        if torch.__version__ < (2, 6):
-            return torch.load(file, map_location="cpu", weights_only=False)
-        with torch.serialization.safe_globals(_numpy_numbers()):  # in nnU-Net's log
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        raise ValueError(
-            f"{file} cannot be read: it must hold tensors, numbers and text, got {found[1] if found else error}"
-        ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-
-
-def _numpy_numbers() -> list:
-    numbers = [np.float32(0), np.float64(0), np.int64(0)]
-    scalar = numbers[0].__reduce__()[0]
-    names = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")  # of NumPy 2, and before
-    return [np.dtype, *(type(number.dtype) for number in numbers), *((scalar, name) for name in names)]
-
-
 def check_nnunet_loads(model_folder: Path, fold: int | str, checkpoint: str) -> None:
     """Let nnU-Net build the network of a model folder and load the weights of a fold, as its prediction does.
 
     Raises:
-        ValueError: If they do not fit.
+        ValueError: If they do not fit, or plans.json or dataset.json is damaged.
     """
     try:
         with redirect_stdout(io.StringIO()):  # it remarks that there is no GPU
             predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
             predictor.initialize_from_trained_model_folder(str(model_folder), (fold,), checkpoint)
-    except RuntimeError as error:
-        raise ValueError(f"the weights do not fit the network that {STOCK_TRAINER} builds: {error}") from error
+    except Exception as error:  # noqa: BLE001 (damaged files make nnU-Net raise anything)
+        raise ValueError(
+            f"the weights do not fit the network that {STOCK_TRAINER} builds from plans.json and dataset.json: "
+            f"{type(error).__name__} {error}"
+        ) from error

@@ -1,6 +1,9 @@
 """Running one function on many cases: in this process, in worker processes, or on a Dask cluster."""
 
+import multiprocessing
+import os
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -56,7 +59,7 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
         for arguments_of_call in arguments:
             function(*arguments_of_call)
         return
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         pending = set()
         for arguments_of_call in arguments:
             pending.add(pool.submit(function, *arguments_of_call))
@@ -66,6 +69,16 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
                 future.result()
         for future in pending:
             future.result()
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is gone, were it killed."""
+
+    def wait_for_the_end() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
 def _run_here(function: Callable, items: Iterable) -> Iterator[tuple]:

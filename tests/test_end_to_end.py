@@ -1,6 +1,7 @@
 """The main job through nnU-Net's real command line: train, be killed, resume, predict."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -231,16 +232,33 @@ def test_the_checkpoint_is_an_ordinary_one(fold):
     assert not [name for name in weights if not name.startswith(("encoder.", "decoder."))]
 
 
-def test_a_training_from_scratch_sets_earlier_pseudo_masks_aside(environment, fold, predictions):
-    log = environment.folder / "again.log"
+def start_anew_and_kill_at(text, environment):
+    log = environment.folder / f"{text}.log"
     process = environment.start(*environment.train_command(TRAINER), log=log)
     try:
-        wait_for("Epoch 0", log, process)
+        wait_for(text, log, process)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert not (fold / "pseudo_masks").exists()
-    assert len(list(fold.glob("pseudo_masks_before_*"))) == 1
+
+
+def test_a_training_from_scratch_that_ends_at_once_leaves_an_earlier_one_as_it_was(environment, fold, predictions):
+    before = {file: file.read_bytes() for file in fold.rglob("*") if file.suffix in (".pth", ".gz", ".npz", ".b2nd")}
+    start_anew_and_kill_at("Epoch 0", environment)
+    assert {file: file.read_bytes() for file in before} == before
+    shutil.rmtree(fold / "pseudo_masks")  # a finished training needs them no more
+    environment.run(*environment.train_command(TRAINER), "--c")
+
+
+def test_a_training_from_scratch_sets_an_earlier_one_aside(environment, fold, predictions):
+    final = (fold / "checkpoint_final.pth").read_bytes()
+    start_anew_and_kill_at("Epoch 1", environment)
+    (set_aside,) = fold.glob("before_*")
+    assert (set_aside / "checkpoint_final.pth").read_bytes() == final
+    assert (set_aside / "pseudo_masks_preprocessed").is_dir()
+    assert not (fold / "checkpoint_final.pth").exists()
+    assert not (fold / "pseudo_masks_preprocessed").exists()
+    assert (fold / "checkpoint_best.pth").exists()
 
 
 def test_the_twin_dataset_trains_nothing_from_references(environment):

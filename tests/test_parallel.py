@@ -15,7 +15,7 @@ import pytest
 from conversion_cases import files_below, names_in, run, write_single_channel_case
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from nnunetv2_simple.parallel import open_workers
+from nnunetv2_simple.parallel import in_background, open_workers
 
 distributed = pytest.importorskip("distributed")
 
@@ -167,6 +167,37 @@ def test_without_distributed_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ValueError, match=r"pip install .*dask"), open_workers(dask_scheduler="tcp://127.0.0.1:1"):
         pass
+
+
+SLOW_WORK = """
+import os, sys, time
+from pathlib import Path
+from nnunetv2_simple.parallel import in_background
+
+def note_and_sleep(folder, name):
+    (Path(folder) / name).write_text(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    in_background(note_and_sleep, [(sys.argv[1], "1"), (sys.argv[1], "2")], num_processes=2)
+"""
+
+
+def test_background_processes_end_with_the_one_that_started_them(tmp_path):
+    (tmp_path / "slow_work.py").write_text(SLOW_WORK)
+    notes = tmp_path / "1", tmp_path / "2"
+    process = subprocess.Popen([sys.executable, tmp_path / "slow_work.py", tmp_path])
+    try:
+        wait_until(lambda: all(note.is_file() and note.read_text() for note in notes))
+    finally:
+        process.kill()  # it alone, as where memory runs out
+        process.wait()
+    wait_until(lambda: not any(psutil.pid_exists(int(note.read_text())) for note in notes))
+
+
+def test_what_fails_in_the_background_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        in_background(divmod, [(1, 1), (1, 0)], num_processes=2)
 
 
 @pytest.mark.parametrize("num_processes", [0, -1])

@@ -20,14 +20,20 @@ def pretrained(tmp_path) -> Path:
 
 
 def start(checkpoint: Path | None):
-    """Do what nnUNetv2_train does up to the first epoch."""
+    """Do what nnUNetv2_train does of it up to the first epoch."""
     trainer = make_trainer()
     trainer.initialize()
     if checkpoint is not None:
         load_pretrained_weights(trainer.network, str(checkpoint))
     Path(trainer.output_folder).mkdir(parents=True, exist_ok=True)
-    trainer._prepare_folder()
+    trainer._note_start()
     return trainer
+
+
+def end_epoch(trainer) -> str:
+    checkpoint = str(Path(trainer.output_folder) / "checkpoint_latest.pth")
+    trainer.save_checkpoint(checkpoint)
+    return checkpoint
 
 
 def test_new_weights_are_the_pretrained_ones_but_for_the_segmentation_layers(pretrained):
@@ -35,6 +41,7 @@ def test_new_weights_are_the_pretrained_ones_but_for_the_segmentation_layers(pre
     with torch.no_grad():
         for parameter in trainer.network.parameters():
             parameter += 1  # a training
+    end_epoch(trainer)
     trainer._draw_new_weights()
     expected = torch.load(pretrained, weights_only=False)["network_weights"]
     for name, tensor in unwrap(trainer.network).state_dict().items():
@@ -45,12 +52,12 @@ def test_new_weights_are_the_pretrained_ones_but_for_the_segmentation_layers(pre
 
 
 def test_an_interruption_does_not_lose_them(pretrained):
-    folder = start(pretrained).output_folder
+    checkpoint = end_epoch(start(pretrained))
     resumed = make_trainer()
-    resumed.initialize()
-    resumed.current_epoch = 3
-    assert resumed.output_folder == folder
-    resumed._prepare_folder()
+    resumed.load_checkpoint(checkpoint)
+    assert resumed.current_epoch == 1
+    resumed._note_start()
+    end_epoch(resumed)
     resumed._draw_new_weights()
     expected = torch.load(pretrained, weights_only=False)["network_weights"]
     name = next(name for name in expected if "encoder" in name)
@@ -58,8 +65,9 @@ def test_an_interruption_does_not_lose_them(pretrained):
 
 
 def test_a_training_without_them_forgets_those_of_an_earlier_one(pretrained):
-    start(pretrained)
+    end_epoch(start(pretrained))
     trainer = start(None)
+    end_epoch(trainer)
     trainer._draw_new_weights()
     expected = torch.load(pretrained, weights_only=False)["network_weights"]
     name = next(name for name in expected if "encoder" in name and tensor_is_random(expected[name]))

@@ -18,7 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from plain_trainers import LABELS, batch, make_trainer, nnunet_folders, plans  # noqa: F401
 
 from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
-from nnunetv2_simple.training.pseudo_mask_writer import PseudoMaskWriter
+from nnunetv2_simple.training.pseudo_mask_writer import PARTIAL_PSEUDO_MASK, PseudoMaskWriter
 from nnunetv2_simple.training.refusals import refuse_labels_out_of_range
 
 
@@ -56,6 +56,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
         torch.save(checkpoint, file)
     with pytest.raises(ValueError, match=f"{file} cannot be read as a checkpoint of this training"):
         trainer.load_checkpoint(str(file))
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, MemoryError, FileNotFoundError])
+def test_a_checkpoint_is_not_blamed_for_what_it_cannot_help(error, tmp_path, monkeypatch):
+    trainer = make_trainer()
+
+    def fail(*_, **__):
+        raise error("of the machine's")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(error, match="of the machine's"):
+        trainer.load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -159,15 +171,17 @@ def trainer(environment, monkeypatch):
     return get_trainer_from_args("501", "3d_fullres", 0, "SimPLeTrainer_Tiny", PLANS, device=torch.device("cpu"))
 
 
-def test_cases_preprocessed_before_the_ignore_label_was_added_are_named(environment, trainer):
-    case = trainer._training_cases()[0]
+@pytest.mark.parametrize("part", ["training", "validation"])
+@pytest.mark.parametrize("keys", [(0, 1), (0, 1, 2, (-1, 0, 1, 2))], ids=["without ignore", "of another number"])
+def test_cases_preprocessed_before_the_labels_were_changed_are_named(environment, trainer, part, keys):
+    case = trainer.do_split()[part == "validation"][0]
     properties_file = environment.preprocessed / "nnUNetPlans_3d_fullres" / f"{case}.pkl"
     original = properties_file.read_bytes()
     properties = pickle.loads(original)
-    properties["class_locations"] = {0: properties["class_locations"][1], 1: properties["class_locations"][1]}
+    properties["class_locations"] = dict.fromkeys(keys, properties["class_locations"][1])
     properties_file.write_bytes(pickle.dumps(properties))
     try:
-        with pytest.raises(ValueError, match=rf"case {case} .* no 'ignore': run nnUNetv2_preprocess"):
+        with pytest.raises(ValueError, match=rf"case {case} .* others or had no 'ignore' .*: run nnUNetv2_preprocess"):
             trainer.run_training()
     finally:
         properties_file.write_bytes(original)
@@ -194,7 +208,7 @@ def test_a_full_disk_leaves_no_half_pseudo_mask(environment, tmp_path):
     folder.mkdir()
     with full_disk(100), pytest.raises(OSError, match=f"the pseudo-mask {folder}/.* could not be written"):
         write_one_mask(environment, folder)
-    assert not [file for file in folder.iterdir() if not file.name.startswith("partial_")]
+    assert not [file for file in folder.iterdir() if not file.name.startswith(PARTIAL_PSEUDO_MASK)]
 
 
 def write_one_mask(environment: NNUNetEnvironment, folder: Path) -> None:

@@ -27,7 +27,7 @@ from nnunetv2.run.run_training import run_training
 
 TRAINER, PLANS = "SimPLeTrainer_Tiny", "nnUNetPlans_tiny"
 LONGEST_ATTEMPT_S, PAUSE_S = 10.0, 0.25
-HALF_WRITTEN = ("checkpoint_latest.pth.partial", "checkpoint_*.pth.partial", "pseudo_masks/partial_*")
+HALF_WRITTEN = ("checkpoint_latest.pth.partial", "checkpoint_*.pth.partial", "pseudo_masks/.partial_mask_*")
 
 
 def write_with_a_pause() -> None:

@@ -5,10 +5,9 @@ import re
 import zipfile
 from pathlib import Path
 
-import torch
-
 from nnunetv2_simple.comparison.settings import Training
 from nnunetv2_simple.comparison.trainer_schedules import iterations_until
+from nnunetv2_simple.restricted_checkpoints import load_checkpoint
 from nnunetv2_simple.whole_files import read_json, save_json_atomically
 
 FINAL, INTERMEDIATE = "checkpoint_final.pth", ("checkpoint_latest.pth", "checkpoint_best.pth")
@@ -18,7 +17,7 @@ def read_checkpoint(file: Path) -> dict | None:
     """Return a checkpoint; None if there is none or only the beginning of one, left by an interruption."""
     if not file.is_file() or not zipfile.is_zipfile(file):  # the end of a zip file holds its table of contents
         return None
-    return torch.load(str(file), map_location="cpu", weights_only=False, mmap=True)
+    return load_checkpoint(file)
 
 
 def is_done(training: Training) -> bool:

@@ -8,16 +8,16 @@ from numbers import Real
 from pathlib import Path
 
 import plotly.graph_objects as go
-import torch
 
 from nnunetv2_simple.report.data import Comparison, UnavailableError
 from nnunetv2_simple.report.figure import ACCENT, LINE, QUIET, SECOND, TEXT, axis, interactive_figure
 from nnunetv2_simple.report.format import count, duration, title_html
+from nnunetv2_simple.restricted_checkpoints import load_checkpoint
 
 PANELS = {
     "loss": ("train_losses", "val_losses"),
     "loss terms": (),  # whatever else is logged
-    "share propagated": ("propagated_share",),
+    "share propagated": ("propagated_share", "accepted_positives", "accepted_negatives"),
     "pseudo Dice": ("mean_fg_dice",),
     "learning rate": ("lrs",),
 }
@@ -82,13 +82,9 @@ def read_training(fold_folder: Path) -> Training:
 
 def _load(file: Path) -> Mapping:
     try:
-        # the log holds what only an unrestricted load can read, and nnU-Net loads its checkpoints so, too
-        checkpoint = torch.load(file, map_location="cpu", weights_only=False, mmap=True)
-    except Exception as error:  # noqa: BLE001 (a broken file can fail in any way)
-        raise UnavailableError(f"{file} cannot be read: {error}") from error
-    if not isinstance(checkpoint, dict) or "current_epoch" not in checkpoint:
-        raise UnavailableError(f"{file} is no checkpoint of nnU-Net")
-    return checkpoint
+        return load_checkpoint(file)
+    except ValueError as error:
+        raise UnavailableError(str(error)) from error
 
 
 def training_curves(comparison: Comparison) -> str:

@@ -19,6 +19,21 @@ def unwrap(network: nn.Module) -> nn.Module:
     return network
 
 
+def segmentation_layers(network: nn.Module) -> nn.ModuleList:
+    """Return the 1x1x1 layers at the end of each stage of the decoder.
+
+    Raises:
+        NotImplementedError: If the network has no ``decoder.seg_layers``.
+    """
+    found = getattr(getattr(unwrap(network), "decoder", None), "seg_layers", None)
+    if found is None:
+        raise NotImplementedError(
+            f"{type(unwrap(network)).__name__} has no decoder with seg_layers, so its voxel features cannot be tapped; "
+            f"use an architecture with nnU-Net's U-Net decoder"
+        )
+    return found
+
+
 class FeatureTap:
     """Keep, at every forward pass, what enters the last 1x1x1 segmentation layer.
 
@@ -38,17 +53,12 @@ class FeatureTap:
     """
 
     def __init__(self, network: nn.Module, tap: Tap = "after_nonlinearity"):
-        segmentation_layers = getattr(getattr(unwrap(network), "decoder", None), "seg_layers", None)
-        if segmentation_layers is None:
-            raise NotImplementedError(
-                f"{type(unwrap(network)).__name__} has no decoder with seg_layers, so its voxel features cannot be "
-                f"tapped; use an architecture with nnU-Net's U-Net decoder"
-            )
+        last_layer = segmentation_layers(network)[-1]
         self._negative_slope = 1.0
         if tap == "before_nonlinearity":
             self._negative_slope = _last_leaky_relu(unwrap(network).decoder.stages[-1]).negative_slope
         self._features: torch.Tensor | None = None
-        self._hook = segmentation_layers[-1].register_forward_pre_hook(self._keep)
+        self._hook = last_layer.register_forward_pre_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._features = inputs[0]

@@ -23,7 +23,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.nnunet_versions import logged_values
-from nnunetv2_simple.training.feature_tap import FeatureTap
+from nnunetv2_simple.training.feature_tap import FeatureTap, segmentation_layers
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
 from nnunetv2_simple.training.phases import Phase, first_epoch, phase_at
 from nnunetv2_simple.training.progress_plot import plot_phases
@@ -74,13 +74,14 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     @property
     def learns_pseudo_masks(self) -> bool:
-        return self.phase.labels == "pseudo_masks"
+        return self.phase.labels == "pseudo_masks" and self.current_epoch < self.num_epochs
 
     # ---- setting up a phase -------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
         with naming_plans_and_dataset_json(self.plans_manager.plans):
             super().initialize()
+            segmentation_layers(self.network)  # refuses other networks
             self._set_up_phase()
 
     def configure_optimizers(self):
@@ -161,12 +162,13 @@ class PhasedTrainer(PseudoMaskTrainer):
         if not self.was_initialized:
             self.initialize()
         if self.local_rank == 0:  # the first to ask for the split writes splits_final.json: one process only
-            refuse_labels_without_ignore(self, self._training_cases())
+            refuse_labels_without_ignore(self, [case for cases in self.do_split() for case in cases])
+            self._remove_half_written_files()
         if self.is_ddp:
             dist.barrier()
         if any(phase.network_weight is not None for phase in self.phases):
             self._say_where_pseudo_masks_come_from()
-        self._prepare_folder()
+        self._note_start()
         if self._starts_phase():
             self._begin_phase()
         super().on_train_start()
@@ -238,6 +240,8 @@ class PhasedTrainer(PseudoMaskTrainer):
         """As nnU-Net, but an interruption or a full disk never leaves a half-written checkpoint."""
         partial = filename + ".partial"
         try:
+            if not self.disable_checkpointing:
+                self._own_folder()
             super().save_checkpoint(partial)
             if os.path.isfile(partial) and self.local_rank == 0:
                 os.replace(partial, filename)
@@ -245,12 +249,16 @@ class PhasedTrainer(PseudoMaskTrainer):
             raise OSError(f"{filename} could not be written, what was there before still is: {error}") from error
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        if not self.was_initialized:
+            self.initialize()
         try:
             super().load_checkpoint(filename_or_checkpoint)
+        except (FileNotFoundError, MemoryError, torch.cuda.OutOfMemoryError):
+            raise  # the checkpoint is not to blame
         except Exception as error:  # a damaged pickle raises anything
             raise ValueError(
                 f"{filename_or_checkpoint} cannot be read as a checkpoint of this training: {type(error).__name__}: "
-                f"{str(error)[:500]}. Remove it, and --c goes on from the checkpoint before"
+                f"{str(error)[:500]}. Move it away, and --c goes on from the checkpoint before"
             ) from error
         self._set_up_phase()
 

@@ -3,6 +3,7 @@
     pseudo_masks/               what the network predicts, for people to look at and to correct
     pseudo_masks_preprocessed/  the same on the grid of the preprocessed images, for the data loader
     pretrained_weights.pth      what the new weights start from, if the training was given -pretrained_weights
+    before_<date>/              what an earlier training left in the same folder
 
 Several GPUs share the cases; each waits until all masks are there.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from batchgenerators.utilities.file_and_folder_operations import isdir, join
+from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from torch import nn
@@ -26,6 +27,7 @@ from nnunetv2_simple.training.pseudo_mask_writer import PARTIAL_PSEUDO_MASK, wri
 from nnunetv2_simple.training.relabelled_dataset import RelabelledDataset, wait_for_labels, write_preprocessed_labels
 from nnunetv2_simple.training.seeding import SeededTrainer, finish
 from nnunetv2_simple.walker_evidence import WALKER_FOLDER
+from nnunetv2_simple.whole_files import PARTIAL
 
 
 class PseudoMaskTrainer(SeededTrainer):
@@ -44,13 +46,25 @@ class PseudoMaskTrainer(SeededTrainer):
     def initialize(self) -> None:
         super().initialize()
         self._drawn_weights = _first_weights(self.network)
+        self._begins_anew, self._pretrained_weights = False, None
 
-    def _prepare_folder(self) -> None:
-        """Leave nothing in it that could be mistaken for this training's own."""
-        self._remove_half_written_files()
-        if self.current_epoch == 0:
-            self._set_aside_earlier_pseudo_masks()
-            self._keep_pretrained_weights()
+    def _note_start(self) -> None:
+        self._begins_anew = self.current_epoch == 0
+        self._pretrained_weights = self._weights_from_elsewhere() if self._begins_anew else None
+
+    def _own_folder(self) -> None:
+        """Leave nothing in the folder that could be mistaken for this training's own, before its first file.
+
+        Not before: a training that ends before its first checkpoint leaves an earlier one as it was, to go on with.
+        """
+        if not self._begins_anew or self.local_rank != 0:
+            return
+        self._begins_anew = False
+        self._set_aside_earlier_training()
+        if self._pretrained_weights is not None:
+            torch.save(self._pretrained_weights, self._pretrained_weights_file + ".partial")
+            os.replace(self._pretrained_weights_file + ".partial", self._pretrained_weights_file)
+            self._pretrained_weights = None
 
     def _training_cases(self) -> list[str]:
         return list(self.do_split()[0])
@@ -61,16 +75,20 @@ class PseudoMaskTrainer(SeededTrainer):
 
     def _remove_half_written_files(self) -> None:
         if self.local_rank == 0:
-            for pattern in ("*.pth.partial", f"pseudo_masks/{PARTIAL_PSEUDO_MASK}*"):
+            for pattern in ("*.pth.partial", f"pseudo_masks/{PARTIAL_PSEUDO_MASK}*", f"*_preprocessed/*{PARTIAL}*"):
                 for file in Path(self.output_folder).glob(pattern):
                     file.unlink()
 
-    def _set_aside_earlier_pseudo_masks(self) -> None:
-        """A training from scratch must not find earlier pseudo-masks; somebody may have corrected them."""
-        if self.local_rank == 0 and isdir(self.pseudo_mask_folder):
-            set_aside = f"{self.pseudo_mask_folder}_before_{datetime.now():%Y%m%d_%H%M%S}"
-            os.rename(self.pseudo_mask_folder, set_aside)
-            self.print_to_log_file(f"The pseudo-masks of an earlier training were moved to {set_aside}")
+    def _set_aside_earlier_training(self) -> None:
+        """Move what an earlier training left: ``--c`` must not go on with it, and pseudo-masks may hold corrections."""
+        patterns = ("checkpoint_*.pth", "pretrained_weights.pth", "pseudo_masks", "pseudo_masks_preprocessed")
+        found = [path for pattern in patterns for path in sorted(Path(self.output_folder).glob(pattern))]
+        if found:
+            set_aside = Path(self.output_folder) / f"before_{datetime.now():%Y%m%d_%H%M%S}"
+            set_aside.mkdir()
+            for path in found:
+                path.rename(set_aside / path.name)
+            self.print_to_log_file(f"What an earlier training left here was moved to {set_aside}")
 
     # ---- writing ------------------------------------------------------------------------------------------------
 
@@ -80,6 +98,9 @@ class PseudoMaskTrainer(SeededTrainer):
         Args:
             network_weight: See :func:`nnunetv2_simple.training.pseudo_mask_writer.write_pseudo_masks`.
         """
+        self._own_folder()
+        if self.is_ddp:
+            dist.barrier()
         self.set_deep_supervision_enabled(False)
         predictor = nnUNetPredictor(device=self.device, allow_tqdm=False)
         predictor.manual_initialization(
@@ -130,22 +151,17 @@ class PseudoMaskTrainer(SeededTrainer):
     def _pretrained_weights_file(self) -> str:
         return join(self.output_folder, "pretrained_weights.pth")
 
-    def _keep_pretrained_weights(self) -> None:
-        """Keep what -pretrained_weights put into the network: the retraining starts from it as well.
+    def _weights_from_elsewhere(self) -> dict[str, torch.Tensor] | None:
+        """Return what -pretrained_weights put into the network: the retraining starts from it as well.
 
         nnU-Net tells the trainer nothing of it, so that weights other than those drawn are the sign. Its segmentation
         layers are not taken over, as by nnU-Net itself.
         """
-        if self.local_rank != 0:
-            return
-        if os.path.isfile(self._pretrained_weights_file):
-            os.remove(self._pretrained_weights_file)
-        if not torch.equal(self._drawn_weights, _first_weights(self.network)):
-            weights = unwrap(self.network).state_dict()
-            kept = {name: tensor for name, tensor in weights.items() if ".seg_layers." not in name}
-            torch.save(kept, self._pretrained_weights_file + ".partial")
-            os.replace(self._pretrained_weights_file + ".partial", self._pretrained_weights_file)
-            self.print_to_log_file("The retraining will start from the pretrained weights as well")
+        if torch.equal(self._drawn_weights, _first_weights(self.network)):
+            return None
+        self.print_to_log_file("The retraining will start from the pretrained weights as well")
+        weights = unwrap(self.network).state_dict()
+        return {name: tensor.cpu().clone() for name, tensor in weights.items() if ".seg_layers." not in name}
 
     def _draw_new_weights(self) -> None:
         """Overwrite the weights in place, so that DDP and torch.compile wrappers stay valid."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunetv2_simple.nnunet_versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.walker_evidence import read_walker_probabilities, weigh_evidence
+from nnunetv2_simple.whole_files import PARTIAL
 
-PARTIAL_PSEUDO_MASK = "partial_"  # before the name, as the file ending tells nnU-Net's writers the format
+PARTIAL_PSEUDO_MASK = f"{PARTIAL}mask_"  # before the name, as the file ending tells nnU-Net's writers the format
 
 
 class PseudoMaskWriter(NamedTuple):
@@ -65,15 +67,15 @@ class PseudoMaskWriter(NamedTuple):
         elif self.network_weight is not None:
             mask = np.where(weak_label == label_manager.ignore_label, mask, weak_label).astype(np.uint8)
         mask[weak_label == 0] = 0
-        beside = join(self.output_folder, PARTIAL_PSEUDO_MASK + os.path.basename(self.file(case)))
+        beside = join(self.output_folder, f"{PARTIAL_PSEUDO_MASK}{uuid4().hex}_{os.path.basename(self.file(case))}")
         try:
             reader_writer.write_seg(mask, beside, properties)
             written = reader_writer.read_seg(beside)[0][0]
             if not np.array_equal(written, mask):  # SimpleITK says nothing of a full disk
                 raise OSError("what is on disk is something else, is it full?")
+            os.replace(beside, self.file(case))
         except (OSError, RuntimeError) as error:  # SimpleITK raises the latter
             raise OSError(f"the pseudo-mask {self.file(case)} could not be written: {error}") from error
-        os.replace(beside, self.file(case))
 
 
 def write_pseudo_masks(

@@ -49,7 +49,8 @@ def refuse_unsupported(trainer: nnUNetTrainer) -> None:
 
 
 def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -> None:
-    """Refuse cases preprocessed before their labels had 'ignore': nnU-Net's data loader would end with a KeyError.
+    """Refuse cases preprocessed before their labels became what they are: nnU-Net's data loader would end with a
+    KeyError.
 
     Raises:
         ValueError: Naming the case and the command that helps.
@@ -58,10 +59,11 @@ def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -
     dataset = open_dataset(folder, cases)
     for case in case_identifiers(dataset):
         *_, properties = load_preprocessed_case(dataset, case)
-        # only with an ignore label does nnU-Net note where any label is, under a tuple of all of them
-        if not any(isinstance(key, tuple) for key in properties["class_locations"]):
+        # only with an ignore label does nnU-Net note where any label is, under a tuple of all others
+        if (-1, *trainer.label_manager.all_labels) not in properties["class_locations"]:
             raise ValueError(
-                f"case {case} in {folder} was preprocessed when its labels had no 'ignore': run nnUNetv2_preprocess "
+                f"case {case} in {folder} was preprocessed when its labels were others or had no 'ignore' (they are "
+                f"{trainer.dataset_json['labels']} now): run nnUNetv2_preprocess "
                 f"-d {trainer.plans_manager.dataset_name} -plans_name {trainer.plans_manager.plans_name} "
                 f"-c {trainer.configuration_name} again"
             )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import blosc2
 import numpy as np
@@ -21,6 +22,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunetv2_simple.nnunet_versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.whole_files import PARTIAL
+
+MASK_STATE = "mask_state"  # when it was written, and its size
 
 
 def write_preprocessed_labels(
@@ -37,7 +40,8 @@ def write_preprocessed_labels(
     """Bring pseudo-masks onto the grid of the preprocessed images, as nnU-Net's preprocessing does with labels.
 
     Written per case: ``<case>.b2nd``, the label (1, *spatial), and ``<case>.npz``, the locations nnU-Net's data loader
-    draws foreground patches from. Cases whose mask has not changed since are left alone.
+    draws foreground patches from, and which state of the mask both are of. Cases whose mask has not changed since are
+    left alone.
 
     Args:
         dataset: The preprocessed cases, one of nnU-Net's datasets.
@@ -53,6 +57,7 @@ def write_preprocessed_labels(
         FileNotFoundError: If a case has no pseudo-mask.
         ValueError: If a pseudo-mask cannot be read, does not have the shape of its image, or holds a label that is
             none of the dataset's.
+        OSError: If a label cannot be written.
     """
     maybe_mkdir_p(output_folder)
     outdated = []
@@ -60,7 +65,7 @@ def write_preprocessed_labels(
         mask_file = join(mask_folder, case + mask_file_ending)
         if not os.path.isfile(mask_file):
             raise FileNotFoundError(f"case {case} has no pseudo-mask, expected {mask_file}")
-        if not _is_newer(join(output_folder, case + ".npz"), mask_file):
+        if not _is_of_mask(join(output_folder, case + ".npz"), mask_file):
             outdated.append((case, mask_file))
     write_label = partial(
         _write_preprocessed_label, dataset, plans_manager, configuration_manager, label_manager, output_folder
@@ -75,12 +80,21 @@ def wait_for_labels(cases: Sequence[str], *, mask_folder: str, mask_file_ending:
     its timeout.
     """
     for case in cases:
-        while not _is_newer(join(output_folder, case + ".npz"), join(mask_folder, case + mask_file_ending)):
+        while not _is_of_mask(join(output_folder, case + ".npz"), join(mask_folder, case + mask_file_ending)):
             time.sleep(0.1)
 
 
-def _is_newer(file: str, other: str) -> bool:
-    return os.path.isfile(file) and os.path.isfile(other) and os.path.getmtime(file) >= os.path.getmtime(other)
+def _is_of_mask(locations_file: str, mask_file: str) -> bool:
+    """Tell whether a preprocessed label is that of a pseudo-mask as it is now."""
+    if not (os.path.isfile(locations_file) and os.path.isfile(mask_file)):
+        return False
+    with np.load(locations_file) as content:
+        return MASK_STATE in content and content[MASK_STATE].tolist() == _state(mask_file)
+
+
+def _state(file: str) -> list[int]:
+    found = os.stat(file)
+    return [found.st_mtime_ns, found.st_size]
 
 
 def _write_preprocessed_label(
@@ -93,6 +107,7 @@ def _write_preprocessed_label(
     mask_file: str,
 ) -> None:
     _, weak_label, properties = load_preprocessed_case(dataset, case)
+    state = _state(mask_file)
     try:
         mask, _ = plans_manager.image_reader_writer_class().read_seg(mask_file)
     except RuntimeError as error:
@@ -104,17 +119,22 @@ def _write_preprocessed_label(
     )
     patch_size = (1, 1, *configuration_manager.patch_size)[-4:]
     label_file, locations_file = join(output_folder, case + ".b2nd"), join(output_folder, case + ".npz")
-    if os.path.isfile(locations_file):
-        os.remove(locations_file)  # first, as it vouches for the label
-    blosc2.asarray(
-        np.ascontiguousarray(label),
-        urlpath=label_file,
-        mode="w",
-        chunks=tuple(np.minimum(patch_size, label.shape).tolist()),
-    )
-    beside = join(output_folder, f"{case}{PARTIAL}.npz")
-    np.savez_compressed(beside, **{str(label): found for label, found in locations.items()})
-    os.replace(beside, locations_file)
+    beside = join(output_folder, f"{case}{PARTIAL}{uuid4().hex}")
+    try:
+        blosc2.asarray(
+            np.ascontiguousarray(label),
+            urlpath=beside + ".b2nd",
+            mode="w",
+            chunks=tuple(np.minimum(patch_size, label.shape).tolist()),
+        )
+        found = {str(label): found for label, found in locations.items()}
+        np.savez_compressed(beside + ".npz", **found, **{MASK_STATE: np.array(state)})
+        if os.path.isfile(locations_file):
+            os.remove(locations_file)  # first, as it vouches for the label
+        os.replace(beside + ".b2nd", label_file)
+        os.replace(beside + ".npz", locations_file)
+    except (OSError, RuntimeError) as error:  # blosc2 raises the latter
+        raise OSError(f"the preprocessed label {label_file} could not be written: {error}") from error
 
 
 def _original_shape(properties: dict, plans_manager: PlansManager) -> tuple[int, ...]:
@@ -178,5 +198,6 @@ class RelabelledDataset:
         image, _, *others, properties = self.dataset.load_case(identifier)
         label = blosc2.open(urlpath=str(self.label_folder / f"{identifier}.b2nd"), mode="r", dparams={"nthreads": 1})
         with np.load(self.label_folder / f"{identifier}.npz") as locations:
-            properties["class_locations"] = {int(label): locations[label] for label in locations.files}
+            labels = [name for name in locations.files if name != MASK_STATE]
+            properties["class_locations"] = {int(label): locations[label] for label in labels}
         return image, label, *others, properties
