@@ -154,6 +154,19 @@ def test_other_cases_are_refused(folder):
         check_datasets(make_comparison(folder, "full"))
 
 
+def test_training_cases_test_nothing(folder):
+    with pytest.raises(ValueError, match=f"training cases .*{TRAINING_CASES[0]}"):
+        check_datasets(make_comparison(folder, "simple", "full", cases=[*TEST_CASES, TRAINING_CASES[0]]))
+
+
+def test_weak_labels_are_no_full_supervision(folder):
+    with pytest.raises(ValueError, match="-dense must be a dataset of dense masks.*unlabelled voxels"):
+        check_datasets(make_comparison(folder, "full", datasets={"weak": WEAK, "dense": WEAK}))
+    write_json(folder / "raw" / DENSE / "provenance.json", {"kind": "walker"})
+    with pytest.raises(ValueError, match=f"-dense must be .*{DENSE} has labels of the kind walker"):
+        check_datasets(make_comparison(folder, "full"))
+
+
 def test_other_classes_are_refused(folder):
     write_dataset(folder, DENSE, {"background": 0, "tumour": 1, "node": 2})
     with pytest.raises(ValueError, match=r"classes {'tumour': 1}.*'node': 2"):

@@ -110,6 +110,25 @@ def test_cost_counts_the_epochs_until_the_checkpoint(training):
     }
 
 
+def test_cost_counts_what_lies_between_a_phase_and_its_first_epoch(training):
+    write(training, "finetune", num_epochs=3, epoch_s=10)
+    write(training, "final", num_epochs=5, epoch_s=10)
+    log = """
+2026-11-23 07:10:00.000000: Phase train: Phase(name='train')
+2026-11-23 07:10:02.500000: Epoch 0 
+2026-11-23 07:18:00.000000: Phase retrain: Phase(name='retrain')
+2026-11-23 07:18:30.000000: pseudo-mask 1/9: predicting case_1
+"""  # killed there, and continued
+    (training.folder / "training_log_1.txt").write_text(log)
+    (training.folder / "training_log_2.txt").write_text("""
+2026-11-23 08:00:00.000000: Phase retrain: Phase(name='retrain')
+2026-11-23 08:01:40.000000: Epoch 3 
+2026-11-23 08:02:00.000000: Epoch 4 
+""")
+    assert cost(training, training.folder / "checkpoint_finetune.pth")["training_s"] == pytest.approx(30 + 2.5)
+    assert cost(training, training.folder / "checkpoint_final.pth")["training_s"] == pytest.approx(50 + 2.5 + 100)
+
+
 def test_cost_of_what_is_not_there_is_unknown(training):
     assert set(cost(training, training.folder / "checkpoint_final.pth").values()) == {None}
 

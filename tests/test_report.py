@@ -111,6 +111,27 @@ def test_headline_states_the_result_and_its_limits(page):
     assert "One training each" in page.text
 
 
+def test_a_method_is_compared_over_the_folds_it_shares(tmp_path):
+    file = write_comparison(tmp_path, folds=("0", "1"))
+
+    def spoil(content):
+        full = next(method for method in content["methods"] if method["key"] == "full")
+        del full["folds"]["0"]
+        for case in full["folds"]["1"]["cases"].values():
+            case["dice"] = 0.5
+
+    edit(file, spoil)
+    main = read_comparison(file).main
+    dice = np.mean([case["dice"] for case in main["folds"]["1"]["cases"].values()])
+    text = Page(headline(read_comparison(file))).text
+    assert f"{dice / 0.5:.2f} of full supervision's 50.0 % (both on fold 1)" in text
+    page = read_page(file)
+    assert "fold 1 only" in page.text
+    scatter = page.figure("scatter")
+    _, cases = (scatter["traces"][place] for place in scatter["variants"]["0"]["traces"])
+    assert set(np.array(cases["x"]).tolist()) == {50.0}
+
+
 def test_table_has_the_numbers_beside_those_of_the_paper(page):
     # std of 0.2 0.6 0.7 0.9 about 0.6: sqrt((0.16 + 0 + 0.01 + 0.09) / 4) = 0.255; Jaccard half of it in the example
     cells = ["60.0 ± 25.5", "65.0", "30.0 ± 12.7", "4.0 ± 2.5", "0.8 ± 0.5", "0.75", "0.031", "six clicks"]

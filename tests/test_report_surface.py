@@ -120,8 +120,8 @@ def view_of(direction):
 
 
 def test_view_shows_the_patient_whatever_the_order_of_the_voxels():
-    upright = view_of((1, 0, 0, 0, 1, 0, 0, 0, 1)).figure("simple", 5.0)
-    turned = view_of((-1, 0, 0, 0, 0, 1, 0, 1, 0)).figure("simple", 5.0)  # x to the right, y to the head
+    upright = view_of((1, 0, 0, 0, 1, 0, 0, 0, 1)).figure("simple")
+    turned = view_of((-1, 0, 0, 0, 0, 1, 0, 1, 0)).figure("simple")  # x to the right, y to the head
     for figure in (upright, turned):
         assert isinstance(figure, go.Figure)
         prediction, reference = figure.data

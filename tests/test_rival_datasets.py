@@ -23,7 +23,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 from skimage.segmentation import random_walker
 
-from nnunetv2_simple.comparison.rival_datasets import rival_dataset_name, write_rival_dataset
+from nnunetv2_simple.comparison.rival_datasets import is_of, rival_dataset_name, write_rival_dataset
 from nnunetv2_simple.comparison.rival_labels import rival_label
 from nnunetv2_simple.dataset_conversion import rivals
 from nnunetv2_simple.lesion_box import LesionBox
@@ -314,8 +314,12 @@ def test_other_clicks_make_another_label(folder, monkeypatch):
     rival = folder / "raw" / "Dataset007_Weak_ellipsoid"
     files, times = files_below(rival), times_below(rival)
     write_points(folder / "clicks" / "case_2.node.json", np.array(LESIONS["node"]) + (0, 1, 1))
+    weak = folder / "raw" / WEAK
+    assert is_of(weak, "ellipsoid", rival)
     convert(folder, monkeypatch, "--overwrite")
+    assert not is_of(weak, "ellipsoid", rival)
     assert derive(folder, monkeypatch, "ellipsoid") == 0
+    assert is_of(weak, "ellipsoid", rival)
     assert times_below(rival)["case_0.nii.gz"] == times["case_0.nii.gz"]
     assert files_below(rival)["labelsTr/case_2.nii.gz"] != files["labelsTr/case_2.nii.gz"]
     convert(folder, monkeypatch, "--overwrite", "-num_test", 2)

@@ -6,7 +6,7 @@ from pathlib import Path
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
-from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS, rival_dataset_name
+from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS, is_of, rival_dataset_name
 from nnunetv2_simple.comparison.settings import Comparison, dataset_id
 from nnunetv2_simple.images import check_same_geometry
 from nnunetv2_simple.whole_files import read_json
@@ -139,9 +139,11 @@ def check_datasets(comparison: Comparison) -> None:
     """Make sure that the datasets differ in their labels alone, as far as they are there.
 
     Raises:
-        ValueError: If the converted dataset has no plans, or another one has other cases, classes, plans or splits.
+        ValueError: If the converted dataset has no plans, another one has other cases, classes, plans or splits or
+            labels of an earlier conversion, the dense one is not dense, or a test case is a training case.
     """
     weak = comparison.datasets["weak"]
+    _check_dense(comparison)
     plans_file = comparison.preprocessed / weak / f"{comparison.plans}.json"
     if not plans_file.is_file():
         raise ValueError(
@@ -152,6 +154,9 @@ def check_datasets(comparison: Comparison) -> None:
     if comparison.configuration not in configurations:
         raise ValueError(f"{plans_file} has the configurations {list(configurations)}, not {comparison.configuration}")
     cases = training_cases(comparison.raw / weak)
+    if known := sorted(set(cases) & set(comparison.cases)):
+        raise ValueError(f"{comparison.images} holds training cases of {weak}, which test nothing: {known}")
+    _check_rivals(comparison)
     for dataset in set(comparison.datasets.values()) - {weak}:
         _check_plans_and_splits(comparison, dataset)
         folder = comparison.raw / dataset
@@ -161,6 +166,31 @@ def check_datasets(comparison: Comparison) -> None:
             labels = foreground_labels(dataset_json(folder))
             if labels != comparison.labels:
                 raise ValueError(f"{folder} must have the classes {dict(comparison.labels)} of {weak}, got {labels}")
+
+
+def _check_dense(comparison: Comparison) -> None:
+    if "dense" not in comparison.datasets:
+        return
+    folder = comparison.raw / comparison.datasets["dense"]
+    provenance = folder / "provenance.json"
+    kind = read_json(provenance).get("kind") if provenance.is_file() else None
+    if "ignore" in dataset_json(folder)["labels"] or kind in RIVAL_KINDS:
+        raise ValueError(
+            f"-dense must be a dataset of dense masks, as nnUNetv2_simple_convert -dense writes it; {folder} has "
+            f"{f'labels of the kind {kind}' if kind else 'unlabelled voxels'}"
+        )
+
+
+def _check_rivals(comparison: Comparison) -> None:
+    weak = comparison.raw / comparison.datasets["weak"]
+    for kind, dataset in comparison.datasets.items():
+        folder = comparison.raw / dataset
+        is_there = kind in RIVAL_KINDS and folder != weak and (folder / "dataset.json").is_file()
+        if is_there and not is_of(weak, kind, folder):
+            raise ValueError(
+                f"the labels of {folder} are not those of {weak.name} as it is now, was it converted again since? "
+                f"Remove {dataset} from nnUNet_raw, nnUNet_preprocessed and nnUNet_results, it is then made anew"
+            )
 
 
 def _check_plans_and_splits(comparison: Comparison, dataset: str) -> None:

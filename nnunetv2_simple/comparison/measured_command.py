@@ -8,6 +8,7 @@ on unseen and be started a second time.
 
 import argparse
 import os
+import re
 import runpy
 import signal
 import sys
@@ -27,6 +28,10 @@ def peak_memory() -> dict:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return {"peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20, "peak_memory_of": "GPU"}
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, whose ru_maxrss starts with that of the process that started this one
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        return {"peak_memory_mb": int(found[1]) / 1024, "peak_memory_of": "process"}
     if sys.platform == "win32":
         return {"peak_memory_mb": None, "peak_memory_of": "process"}
     import resource  # not there on Windows

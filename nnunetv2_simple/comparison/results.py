@@ -1,13 +1,8 @@
 """All results of a comparison in one dictionary: what comparison.json holds and tables and report are made from."""
 
-import os
-import platform
 import shlex
 from datetime import datetime
 from importlib.metadata import version
-
-import numpy as np
-import torch
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.comparison.commands import predict_command, train_command
@@ -17,7 +12,7 @@ from nnunetv2_simple.comparison.preparation import preparation_commands
 from nnunetv2_simple.comparison.scores import is_scored, read_scores
 from nnunetv2_simple.comparison.settings import Comparison, Fold
 from nnunetv2_simple.comparison.statistics import compare_dice, summarise
-from nnunetv2_simple.comparison.training_state import cost
+from nnunetv2_simple.comparison.training_state import cost, read_costs
 
 
 def collect_results(comparison: Comparison) -> dict:
@@ -39,24 +34,18 @@ def collect_results(comparison: Comparison) -> dict:
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "settings": comparison.settings(),
         "preparation": [shlex.join(command) for command in preparation_commands(comparison)],
-        "versions": _versions(comparison.device),
+        "versions": _versions_of_trainings(comparison),
+        "reported_with": {"nnunetv2_simple": __version__, "nnunetv2": version("nnunetv2")},
         "methods": [_method(comparison, method, scores) for method in comparison.methods if method.key in scores],
     }
 
 
-def _versions(device: str) -> dict[str, str]:
-    if device == "cuda" and torch.cuda.is_available():
-        device_name = torch.cuda.get_device_name()
-    else:
-        device_name = f"{device} ({platform.processor() or platform.machine()}, {os.cpu_count()} cores)"
+def _versions_of_trainings(comparison: Comparison) -> dict[str, str]:
+    """Return what the trainings ran with, as far as it was noted: not so where a scheduler ran them."""
+    noted = [read_costs(training).get("versions") for training in comparison.trainings()]
+    known = [versions for versions in noted if versions]
     return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "nnunetv2": version("nnunetv2"),
-        "numpy": np.__version__,
-        "nnunetv2_simple": __version__,
-        "platform": platform.platform(),
-        "device_name": device_name,
+        name: ", ".join(dict.fromkeys(versions[name] for versions in known)) for name in (known[0] if known else ())
     }
 
 

@@ -31,12 +31,20 @@ from nnunetv2_simple.whole_files import PARTIAL, read_json, remove_partial_files
 
 LESION_KEYS = ("extreme_points_zyx", "axes_zyx", "label")
 
-__all__ = ["RIVAL_KINDS", "rival_dataset_name", "write_rival_dataset"]
+__all__ = ["RIVAL_KINDS", "is_of", "rival_dataset_name", "write_rival_dataset"]
 
 
 def rival_dataset_name(weak_dataset_folder: Path, kind: str, dataset_id: int) -> str:
     """Return ``Dataset<ID>_<name of the weak dataset>_<kind>``."""
     return f"Dataset{dataset_id:03d}_{Path(weak_dataset_folder).name.partition('_')[2]}_{kind}"
+
+
+def is_of(weak_dataset_folder: Path, kind: str, rival_dataset_folder: Path) -> bool:
+    """Tell whether a dataset of a kind is made from the lesions, images and parameters the converted one has now."""
+    made_from = _earlier_provenance_file(rival_dataset_folder)
+    keys = ("kind", "weak_dataset", "parameters", "cases")
+    now = _provenance(weak_dataset_folder, kind)
+    return all(made_from.get(key) == now[key] for key in keys)
 
 
 def write_rival_dataset(
@@ -104,12 +112,17 @@ def _provenance(weak: Path, kind: str) -> dict:
     }
 
 
+def _earlier_provenance_file(rival: Path) -> dict:
+    with suppress(OSError, ValueError):
+        content = read_json(rival / "provenance.json")
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
 def _earlier_provenance(rival: Path, provenance: Mapping) -> dict | None:
     """Return what an earlier run wrote; refuse a folder that holds anything else."""
-    file, before = rival / "provenance.json", None
-    with suppress(OSError, ValueError):
-        before = read_json(file)
-    if not (isinstance(before, dict) and all(before.get(key) == provenance[key] for key in ("kind", "weak_dataset"))):
+    file, before = rival / "provenance.json", _earlier_provenance_file(rival)
+    if not all(before.get(key) == provenance[key] for key in ("kind", "weak_dataset")):
         before = None
     own = {_label_file(rival, case) for case in before["cases"]} | {file} if before else set()
     if before and is_own_dataset_json(rival / "dataset.json"):

@@ -26,6 +26,7 @@ from nnunetv2_simple.comparison.training_state import (
     prepare_to_resume,
     read_costs,
 )
+from nnunetv2_simple.comparison.versions import versions_here
 
 ITERATIONS_PER_CASE = 30  # what predicting a case takes, roughly, mirrored and with a sliding window
 
@@ -120,7 +121,8 @@ def _train(
     comparison: Comparison, training: Training, schedule: Schedule, runner: CommandRunner, progress: Progress
 ) -> None:
     resume = prepare_to_resume(training)
-    note_costs(training, (read_costs(training) if resume else {}) | {"schedule": schedule})
+    known = read_costs(training) if resume else {}
+    note_costs(training, known | {"schedule": schedule, "versions": versions_here(comparison.device)})
     epoch = num_epochs_done(training)
     title = f"training {training.trainer} on {training.dataset}, fold {training.fold}"
     progress.begin(f"{title}, going on with epoch {epoch}" if resume else title, _iterations_left(training, schedule))

@@ -1,5 +1,6 @@
 """The commands of what is missing of a comparison, as a shell script for a scheduler."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -22,7 +23,12 @@ def shell_script(comparison: Comparison, report_command: list[str]) -> str:
         ValueError: If a trainer cannot be found.
     """
     ask_for_schedules(comparison, [training for training in comparison.trainings() if not is_done(training)])
-    lines = ["#!/bin/sh", f"export nnUNet_extTrainer={shlex.quote(searched_trainer_folders())}"]
+    lines = [
+        "#!/bin/sh",
+        "set -e",
+        f"cd {shlex.quote(os.getcwd())}",
+        f"export nnUNet_extTrainer={shlex.quote(searched_trainer_folders())}",
+    ]
     lines += ["", "# datasets: the same cases, plans and splits", *_preparation_lines(comparison)]
     for training in comparison.trainings():
         commands = _training_lines(comparison, training)

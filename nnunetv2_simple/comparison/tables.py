@@ -19,7 +19,7 @@ score is the mean over its classes ({classes}). HD95: the larger of the two dire
 between surface voxels; ASSD: average symmetric surface distance. Where prediction and reference are both empty, Dice
 is 1 and the distances are 0; where exactly one is empty, Dice is 0 and the distances are the diagonal of the image.
 p: two-sided Wilcoxon signed-rank test of the Dice against full supervision, paired by case. Training: sum of the
-epochs as nnU-Net logged them, until the checkpoint that predicts, mean over folds.
+epochs and of the prediction of pseudo-masks between them, until the checkpoint that predicts, mean over folds.
 
 *The columns in italics are the paper's own numbers ({paper}), on other data: 206 patients with breast DCE-MRI, 21 of
 them for training. They are no result of this comparison.*

@@ -3,6 +3,7 @@
 import os
 import re
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
 from nnunetv2_simple.comparison.settings import Training
@@ -54,15 +55,17 @@ def prepare_to_resume(training: Training) -> bool:
 def cost(training: Training, checkpoint_file: Path) -> dict:
     """Return what a training took until a checkpoint.
 
-    ``training_s`` is the sum of its epochs as nnU-Net logged them, which leaves out what lies between epochs, such as
-    the prediction of pseudo-masks, and whatever was lost by interruptions. ``seed`` is None where none was set.
+    ``training_s`` is the sum of its epochs, and of the prediction of pseudo-masks between them, as nnU-Net logged them;
+    whatever was lost by interruptions is left out. ``seed`` is None where none was set.
     """
     noted = read_costs(training)
     checkpoint = read_checkpoint(checkpoint_file)
     epochs = [] if checkpoint is None else _epochs(checkpoint)
     schedule = noted.get("schedule")
     return {
-        "training_s": sum(end - start for start, end in epochs) if epochs else None,
+        "training_s": sum(end - start for start, end in epochs) + _between_phases_s(training, len(epochs))
+        if epochs
+        else None,
         "num_iterations": iterations_until(schedule, len(epochs)) if schedule and epochs else None,
         "peak_memory_mb": noted.get("peak_memory_mb"),
         "peak_memory_of": noted.get("peak_memory_of"),
@@ -82,9 +85,27 @@ def note_costs(training: Training, costs: dict) -> None:
 
 def _seed(training: Training) -> int | None:
     """Return the seed that the logs of a training name last."""
-    logs = "".join(file.read_text() for file in sorted(training.folder.glob("training_log*.txt")))
-    seeds = re.findall(r"Seed of all random numbers: (\d+)", logs)
+    seeds = re.findall(r"Seed of all random numbers: (\d+)", "".join(_logs(training)))
     return int(seeds[-1]) if seeds else None
+
+
+def _between_phases_s(training: Training, num_epochs: int) -> float:
+    """Return the time from the announcement of each phase to its first epoch, of the epochs so far."""
+    total_s = 0.0
+    for log in _logs(training):
+        announced = None
+        for when, phase, epoch in re.findall(r"^(\S+ \S+): (?:(Phase) \w+: .*|Epoch (\d+) *)$", log, re.MULTILINE):
+            now = datetime.fromisoformat(when)
+            if phase:
+                announced = now
+            elif announced is not None:
+                total_s += (now - announced).total_seconds() if int(epoch) < num_epochs else 0
+                announced = None
+    return total_s
+
+
+def _logs(training: Training) -> list[str]:
+    return [file.read_text() for file in sorted(training.folder.glob("training_log*.txt"))]
 
 
 def _intermediate_files(training: Training) -> list[Path]:

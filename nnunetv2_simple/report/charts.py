@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from nnunetv2_simple.report.data import Comparison, UnavailableError, case_means
+from nnunetv2_simple.report.data import Comparison, UnavailableError, case_means, common_folds
 from nnunetv2_simple.report.figure import ACCENT, CLEAR, QUIET, TEXT, axis, interactive_figure
 from nnunetv2_simple.report.format import count, title_html
 
@@ -86,7 +86,8 @@ def scatter(comparison: Comparison) -> str:
     others = [comparison.main, *(method for method in comparison.methods if method is not comparison.main)]
     pairs = {}
     for method in (method for method in others if method is not full):
-        dice, full_dice = case_means(method, "dice"), case_means(full, "dice")
+        folds = common_folds(method, full)
+        dice, full_dice = (case_means(each, "dice", folds) for each in (method, full))
         common = {case: (full_dice[case], dice[case]) for case in dice if case in full_dice}
         if common:
             pairs[method["key"]] = (method, common)

@@ -13,9 +13,20 @@ def how_it_was_made(comparison: Comparison) -> str:
     versions = _definitions(comparison.content.get("versions") or {})
     made = {"made": comparison.content.get("created"), "comparison": comparison.file.name}
     return (
-        f"<h3>Commands</h3>{commands}"
+        f"<h3>Commands</h3>{_preparation(comparison)}{commands}"
         f'<div class="pair"><div><h3>Settings</h3>{_definitions(made | dict(comparison.settings))}</div>'
-        f"<div><h3>Versions</h3>{versions}<h3>Seeds</h3>{_seeds(comparison)}</div></div>"
+        f"<div><h3>Versions of the trainings</h3>{versions}<h3>Seeds</h3>{_seeds(comparison)}</div></div>"
+    )
+
+
+def _preparation(comparison: Comparison) -> str:
+    commands = [str(command) for command in comparison.content.get("preparation") or ()]
+    if not commands:
+        return ""
+    text = escape("\n".join(["export nnUNet_extTrainer=$(nnUNetv2_simple_trainers)", *commands]))
+    return (
+        f'<details><summary>Before: datasets from the converted one <span class="range">and where nnU-Net finds the '
+        f"trainers; nnUNetv2_simple_compare also copies splits_final.json</span></summary><pre>{text}</pre></details>"
     )
 
 

@@ -1,7 +1,7 @@
 """What the report reads: comparison.json, checked, and what follows from it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,11 +153,23 @@ def summary_of(method: Mapping, measure: str, statistic: str = "mean") -> float 
     return finite((method["summary"].get(measure) or {}).get(statistic))
 
 
-def case_means(method: Mapping, measure: str) -> dict[str, float]:
-    """Return a measure by case, the mean over the folds; cases without a finite value are left out."""
+def common_folds(method: Mapping, other: Mapping) -> list[str]:
+    """Return the folds that both methods were scored on: only over these can their means be compared."""
+    return [fold for fold in method["folds"] if fold in other["folds"]]
+
+
+def mean_dice(method: Mapping, folds: Sequence[str]) -> float | None:
+    """Return the mean Dice over all cases of some folds; None if there is none."""
+    scores = [scores.get("dice") for fold in folds for scores in method["folds"][fold]["cases"].values()]
+    known = [value for value in map(finite, scores) if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def case_means(method: Mapping, measure: str, folds: Sequence[str] | None = None) -> dict[str, float]:
+    """Return a measure by case, the mean over the folds (all by default); cases without a finite value are left out."""
     values: dict[str, list[float]] = {}
-    for fold in method["folds"].values():
-        for case, scores in fold["cases"].items():
+    for fold in method["folds"] if folds is None else folds:
+        for case, scores in method["folds"][fold]["cases"].items():
             value = finite(scores.get(measure))
             if value is not None:
                 values.setdefault(case, []).append(value)

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from html import escape
 
-import numpy as np
-
-from nnunetv2_simple.report.data import SIX_CLICKS, Comparison, finite, ratios_to_full, summary_of
+from nnunetv2_simple.report.data import SIX_CLICKS, Comparison, common_folds, finite, mean_dice, summary_of
 from nnunetv2_simple.report.format import count, number, p_value, title_html
 
 SIGNIFICANT = 0.05
@@ -28,21 +26,23 @@ def _result(comparison: Comparison) -> str:
         return f"{name} has no Dice."
     clicks = "From six clicks per lesion, " if main["annotation"] == SIX_CLICKS else ""
     sentence = f"{clicks}{name} reached a mean Dice of {_percent(dice)}"
-    full_dice = summary_of(full, "dice") if full is not None and full is not main else None
-    if full_dice is None:
+    together = common_folds(main, full) if full is not None and full is not main else []
+    if not together:
         return f"{sentence} on {_sample(comparison)}. Full supervision was not run beside it."
-    ratio = _ratio(main)
+    full_dice, ratio = mean_dice(full, together), _ratio(main, full)
     share = f"{ratio:.2f} of full supervision's" if ratio is not None else "full supervision"
-    return f"{sentence}, {share} {_percent(full_dice)}, on {_sample(comparison)}{_test(main)}."
+    where = "" if together == list(main["folds"]) else f" (both on fold {' and '.join(together)})"
+    return f"{sentence}, {share} {_percent(full_dice)}{where}, on {_sample(comparison)}{_test(main)}."
 
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}&nbsp;%"
 
 
-def _ratio(method: Mapping) -> float | None:
-    ratios = ratios_to_full(method)
-    return float(np.mean(list(ratios.values()))) if ratios else None
+def _ratio(method: Mapping, full: Mapping) -> float | None:
+    """Return the ratio of the mean Dice of two methods over the folds they have in common."""
+    dice, full_dice = (mean_dice(each, common_folds(method, full)) for each in (method, full))
+    return dice / full_dice if dice is not None and full_dice else None
 
 
 def _sample(comparison: Comparison) -> str:
@@ -65,12 +65,15 @@ def _rival(comparison: Comparison) -> str:
     main, rival = comparison.main, comparison.rival
     if rival is None or rival is main or summary_of(main, "dice") is None:
         return ""
-    points = 100 * (summary_of(main, "dice") - summary_of(rival, "dice"))
+    together = common_folds(main, rival)
+    if not together:
+        return ""
+    points = 100 * (mean_dice(main, together) - mean_dice(rival, together))
     size = f"{abs(points):.1f}"
     difference = "the same" if size == "0.0" else f"{size} points {'less' if points > 0 else 'more'}"
     num_rivals = sum(method["role"] == "rival" for method in comparison.methods)
     which = "The rival" if num_rivals == 1 else f"The strongest of {num_rivals} rivals"
-    return f"{which}, “{title_html(rival['title'])}”, reached {_percent(summary_of(rival, 'dice'))}: {difference}. "
+    return f"{which}, “{title_html(rival['title'])}”, reached {_percent(mean_dice(rival, together))}: {difference}. "
 
 
 def _limits(comparison: Comparison) -> list[str]:
@@ -101,8 +104,8 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     main, full = comparison.main, comparison.full
     facts = [("Dice, " + title_html(main["title"]), number(summary_of(main, "dice"), decimals=1, scale=100) + " %")]
     if full is not None and full is not main:
-        dice = number(summary_of(full, "dice"), decimals=1, scale=100)
-        facts += [("Dice, full supervision", dice + " %"), ("ratio", number(_ratio(main), decimals=2))]
+        dice = number(mean_dice(full, common_folds(main, full)), decimals=1, scale=100)
+        facts += [("Dice, full supervision", dice + " %"), ("ratio", number(_ratio(main, full), decimals=2))]
     facts += [("test cases", str(len(comparison.cases)))]
     folds = "all" if list(comparison.folds) == ["all"] else str(len(comparison.folds))
     facts += [("methods", str(len(comparison.methods))), ("folds", folds)]

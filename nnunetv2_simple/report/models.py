@@ -31,7 +31,7 @@ AXIS = {
 }
 CAMERA = {
     "eye": {"x": 0.65, "y": -1.4, "z": 0.5},
-    "center": {"x": 0, "y": 0, "z": -0.1},
+    "center": {"x": 0, "y": 0, "z": -0.2},
 }  # from the patient's front, a little from above
 
 
@@ -54,13 +54,10 @@ def surface_views(comparison: Comparison) -> str:
     if not cases:
         raise UnavailableError("; ".join(missing) or "no test case has a Dice")
     views = [_CaseView(case, labels) for case in cases]
-    everywhere = [abs(distance) for view in views for distance in view.distances_mm.values() if len(distance)]
-    far = float(np.percentile(np.concatenate(everywhere), SHOWN_PERCENTILE)) if everywhere else 0.0
-    range_mm = float(np.ceil(max(far, MIN_RANGE_MM)))
     figures, notes = {}, {}
     for i, view in enumerate(views):
         for j, method in enumerate(comparison.shown):
-            figures[i, j] = view.figure(method["key"], range_mm)
+            figures[i, j] = view.figure(method["key"])
             notes[i, j] = view.note(method)
     figure = interactive_figure(
         "surfaces",
@@ -78,7 +75,8 @@ def surface_views(comparison: Comparison) -> str:
     absent = "".join(f'<p class="missing">{escape(reason)}</p>' for reason in missing)
     return (
         "<p>Drag to rotate, scroll to zoom. Red: the prediction lies outside the reference; blue: inside it. "
-        f"The colours end at ± {range_mm:g} mm; rest the pointer on the surface for the distance there.{together}</p>"
+        "The scale is that of the case, the same for all its methods; rest the pointer on the surface for the distance "
+        f"there.{together}</p>"
         f"{figure}{absent}"
     )
 
@@ -103,24 +101,31 @@ class _CaseView:
                 if not surface.is_empty
             }
 
-    def figure(self, key: str, range_mm: float) -> go.Figure:
+    @property
+    def range_mm(self) -> float:
+        """Where the colours end: most of the surfaces of all methods lie within."""
+        everywhere = [abs(distance) for distance in self.distances_mm.values() if len(distance)]
+        far = float(np.percentile(np.concatenate(everywhere), SHOWN_PERCENTILE)) if everywhere else 0.0
+        return float(np.ceil(max(far, MIN_RANGE_MM)))
+
+    def figure(self, key: str) -> go.Figure:
         traces = []
         surface = self.surfaces.get(key)
         if surface is not None and not surface.is_empty:
-            traces.append(self._mesh(surface, self._coloured(key, range_mm)))
+            traces.append(self._mesh(surface, self._coloured(key)))
         if not self.reference.is_empty:
             # alone it may be solid, around a prediction it must let through
             look = {"color": REFERENCE_COLOUR, "opacity": 0.2 if traces else 0.8, "hoverinfo": "skip", "meta": OVERLAY}
             traces.append(self._mesh(self.reference, look))
         return go.Figure(traces, self._layout())
 
-    def _coloured(self, key: str, range_mm: float) -> dict:
+    def _coloured(self, key: str) -> dict:
         if key not in self.distances_mm:
             return {"color": COLOURS[-1], "hoverinfo": "skip"}  # without a reference all of it is too much
         return {
             "intensity": self.distances_mm[key].astype(np.float32),
-            "cmin": -range_mm,
-            "cmax": range_mm,
+            "cmin": -self.range_mm,
+            "cmax": self.range_mm,
             "colorscale": [[place / (len(COLOURS) - 1), colour] for place, colour in enumerate(COLOURS)],
             "colorbar": {"title": {"text": "mm"}, "thickness": 12, "len": 0.7, "outlinewidth": 0},
             "hovertemplate": "%{intensity:.1f} mm<extra></extra>",

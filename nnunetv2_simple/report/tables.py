@@ -80,7 +80,9 @@ def _row(method: Mapping, comparison: Comparison, best: Mapping[str, float | Non
         text = mean_and_std(finite(mean), finite(std), decimals=2, scale=_paper_scale(method))
         cells.append(f'<td class="number paper{" first" if not place else ""}">{text}</td>')
     style = ' class="main"' if method is comparison.main else ""
-    return f'<tr{style}><th scope="row">{title_html(method["title"])}</th>{"".join(cells)}</tr>'
+    missing = len(comparison.folds) - len(method["folds"])
+    some = f'<br><span class="range">fold {", ".join(method["folds"])} only</span>' if missing else ""
+    return f'<tr{style}><th scope="row">{title_html(method["title"])}{some}</th>{"".join(cells)}</tr>'
 
 
 def _paper_scale(method: Mapping) -> float:
@@ -116,15 +118,16 @@ def costs_table(comparison: Comparison) -> str:
     for method in comparison.methods:
         costs = tuple((fold, str(result.get("cost"))) for fold, result in method["folds"].items())
         trainings.setdefault((method.get("trainer"), method.get("dataset"), costs), []).append(method)
-    device = (comparison.content.get("versions") or {}).get("device_name", "an unknown device")
+    device = (comparison.content.get("versions") or {}).get("device_name")
     rows = "".join(_cost_row(methods, comparison) for methods in trainings.values())
     return (
         '<div class="scroll"><table class="costs"><thead><tr><th scope="col">Training</th><th scope="col">Gives</th>'
         '<th scope="col">Annotation</th><th scope="col" class="number">Time per fold</th>'
         '<th scope="col" class="number">Peak memory</th><th scope="col" class="number">Iterations</th>'
         f'<th scope="col" class="number">Seeds</th></tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<p class="note">On {escape(str(device))}; training only, without preprocessing and '
-        "prediction, up to the checkpoint that the method takes.</p>"
+        f'<p class="note">{f"On {escape(str(device))}. " if device else ""}Time: training with its pseudo-masks, up to '
+        "the checkpoint that the method takes, without preprocessing and the prediction of test cases. Peak memory: of "
+        "the whole training.</p>"
     )
 
 
