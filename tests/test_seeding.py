@@ -6,7 +6,7 @@ import torch
 from nnunet_environment import NNUNetEnvironment, build_environment
 from plain_trainers import make_trainer, nnunet_folders  # noqa: F401
 
-from nnunetv2_simple.training.seeding import SEED_VARIABLE, SeededBatches, seed_process
+from nnunetv2_simple.training.seeding import SEED_VARIABLE, SeededBatches, SeededTrainer, seed_process
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,22 @@ def test_trainings_with_one_seed_end_with_identical_weights(environment):
     assert any(not torch.equal(weights, other[name]) for name, weights in first.items() if name.startswith("train"))
 
 
+def test_the_class_attribute_alone_repeats_the_first_weights(monkeypatch):
+    def first_weights(seed: int | None) -> torch.Tensor:
+        monkeypatch.setattr(SeededTrainer, "seed", seed)
+        trainer = make_trainer()
+        trainer.initialize()
+        return next(trainer.network.parameters()).detach()
+
+    assert torch.equal(first_weights(3), first_weights(3))
+    assert not torch.equal(first_weights(3), first_weights(4))
+    assert not torch.equal(first_weights(None), first_weights(None))
+
+
 def test_the_environment_variable_comes_before_the_class_attribute(monkeypatch):
     assert make_trainer().seed is None
+    monkeypatch.setattr(SeededTrainer, "seed", 5)
+    assert make_trainer().seed == 5
     monkeypatch.setenv(SEED_VARIABLE, "12")
     assert make_trainer().seed == 12
     monkeypatch.setenv(SEED_VARIABLE, "-1")

@@ -179,6 +179,14 @@ def test_features_can_be_tapped_before_the_nonlinearity():
     assert (features < -0.5).any()
 
 
+@pytest.mark.parametrize("name", ["SimPLeTrainer", "nnUNetTrainerPartialCE"])
+def test_a_network_without_nnunets_decoder_is_refused_at_the_start(name, monkeypatch):
+    trainer = make_trainer(name)
+    monkeypatch.setattr(type(trainer), "build_network_architecture", lambda *_, **__: torch.nn.Conv3d(1, 2, 1))
+    with pytest.raises(NotImplementedError, match="Conv3d has no decoder with seg_layers"):
+        trainer.initialize()
+
+
 def test_a_network_without_leaky_relu_cannot_be_tapped_before_it():
     network = torch.nn.Module()
     network.decoder = torch.nn.Module()
