@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from browser import needs_browser, probe_page
 from PIL import Image
 
 from nnunetv2_simple.annotations.lesions import Lesion
@@ -650,6 +651,51 @@ def test_page_needs_nothing_from_outside(cases, tmp_path):
     assert not any("src" in script for script in page.all("script"))
     assert not any(word in file.read_text(encoding="utf-8") for word in ("http:", "https:", "@import", "url("))
     assert "$" not in file.read_text(encoding="utf-8")
+
+
+PROBE = """
+const shown = () => Array.from(document.querySelectorAll("tbody tr")).filter(row => !row.hidden)
+  .map(row => row.cells[0].dataset.value);
+const press = title => Array.from(document.querySelectorAll("thead button")).find(b => b.textContent === title).click();
+probe.first = shown();
+press("Case");
+probe.byCase = shown();
+press("Foreground, ml");
+press("Foreground, ml");
+probe.byForeground = shown();
+words.value = "case_9";
+words.dispatchEvent(new Event("input", { bubbles: true }));
+probe.filtered = shown();
+words.value = "";
+document.querySelector(".kinds button").click();
+probe.ofKind = shown();
+words.value = "";
+onlyWarnings.checked = true;
+onlyWarnings.dispatchEvent(new Event("input", { bubbles: true }));
+probe.withWarnings = shown();
+probe.status = document.getElementById("shown").textContent;
+for (const image of document.images) image.loading = "eager";
+await Promise.all(Array.from(document.images, image => image.decode()));
+probe.pictures = Array.from(document.images).filter(image => image.naturalWidth > 0).length;
+"""
+
+
+@needs_browser
+def test_page_works_in_a_browser(cases, full_case, tmp_path):
+    page = write_page(tmp_path, cases)
+    for identifier in cases:
+        draw_sheet(page.with_name(f"{identifier}.png"), **full_case, title=identifier)
+    probe = probe_page(page, PROBE)
+    assert probe["problems"] == []
+    assert probe["first"] == ["case_2", "case_9", "case_10"]  # most warnings first
+    assert probe["byCase"] == ["case_2", "case_9", "case_10"]  # numbers as numbers
+    most_first = sorted(cases, key=lambda identifier: -cases[identifier]["foreground_ml"])
+    assert probe["byForeground"] == most_first
+    assert probe["filtered"] == ["case_9"]
+    assert set(probe["ofKind"]) <= {"case_2", "case_9"} and probe["ofKind"]
+    assert set(probe["withWarnings"]) == {"case_2", "case_9"}
+    assert probe["status"] == "2 of 3 cases"
+    assert probe["pictures"] == 3
 
 
 def test_headers_sort_by_keyboard(cases, tmp_path):

@@ -5,13 +5,14 @@ import io
 import json
 import os
 import shutil
-import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 import report_example
+from browser import needs_browser, probe_page
 from PIL import Image
 from report_example import DICE, REFERENCE, SHAPE, TEST_CASES, TITLES, block, write_comparison, write_volume
 
@@ -21,8 +22,6 @@ from nnunetv2_simple.report.figure import interactive_figure
 from nnunetv2_simple.report.headline import headline
 from nnunetv2_simple.report.page import write_report
 from nnunetv2_simple.report.tables import results_table
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Page(HTMLParser):
@@ -398,59 +397,32 @@ def test_missing_comparison_is_named(tmp_path):
 # --- in a browser
 
 PROBE = """
-<script>
-addEventListener("load", async () => {
-  const probe = { problems: window.problems, plots: {}, pictures: 0, colours: 0 };
-  try {
-    for (const [element, figure] of figures) {
-      const count = figure.lists.map(list => list.options.length);
-      for (let first = 0; first < (count[0] || 1); first++) {
-        if (figure.lists[0]) figure.lists[0].value = String(first);
-        await figure.draw();
-      }
-      probe.plots[element.id] = element.querySelectorAll(".main-svg, canvas").length;
-    }
-    await Promise.all(Array.from(document.images, image => image.decode()));
-    probe.pictures = Array.from(document.images).filter(image => image.naturalWidth > 0).length;
-    const scene = new Image();
-    scene.src = await Plotly.toImage(document.querySelector("#surfaces .plot"), { width: 300, height: 200 });
-    await scene.decode();
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [300, 200];
-    const context = canvas.getContext("2d");
-    context.drawImage(scene, 0, 0);
-    probe.colours = new Set(new Uint32Array(context.getImageData(60, 20, 160, 160).data.buffer)).size;
-  } catch (error) { probe.problems.push(String(error)); }
-  for (const plot of document.querySelectorAll(".plot")) Plotly.purge(plot);  // or they are drawn until time is up
-  document.body.dataset.probe = JSON.stringify(probe);
-});
-</script></body>"""
-LISTENERS = """<head><script>
-window.problems = [];
-addEventListener("error", event => problems.push(event.message));
-addEventListener("unhandledrejection", event => problems.push(String(event.reason)));
-addEventListener("securitypolicyviolation", event => problems.push(event.violatedDirective + event.blockedURI));
-</script>"""
+probe.plots = {};
+for (const [element, figure] of figures) {
+  const count = figure.lists.map(list => list.options.length);
+  for (let first = 0; first < (count[0] || 1); first++) {
+    if (figure.lists[0]) figure.lists[0].value = String(first);
+    await figure.draw();
+  }
+  probe.plots[element.id] = element.querySelectorAll(".main-svg, canvas").length;
+}
+await Promise.all(Array.from(document.images, image => image.decode()));
+probe.pictures = Array.from(document.images).filter(image => image.naturalWidth > 0).length;
+const scene = new Image();
+scene.src = await Plotly.toImage(document.querySelector("#surfaces .plot"), { width: 300, height: 200 });
+await scene.decode();
+const canvas = document.createElement("canvas");
+[canvas.width, canvas.height] = [300, 200];
+const context = canvas.getContext("2d");
+context.drawImage(scene, 0, 0);
+probe.colours = new Set(new Uint32Array(context.getImageData(60, 20, 160, 160).data.buffer)).size;
+for (const plot of document.querySelectorAll(".plot")) Plotly.purge(plot);  // or they are drawn until time is up
+"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@needs_browser
 def test_page_works_in_a_browser(page, comparison, tmp_path):
-    html = (comparison.parent / "report.html").read_text(encoding="utf-8")
-    head, _, tail = html.rpartition("</body>")
-    (tmp_path / "page.html").write_text(head.replace("<head>", LISTENERS, 1) + PROBE + tail, encoding="utf-8")
-    process = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-quic", "--disable-background-networking"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-            *("--window-size=500,400", "--virtual-time-budget=30000", "--dump-dom"),
-            (tmp_path / "page.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    body = next(found for tag, found in Page(process.stdout).elements if tag == "body")
-    probe = json.loads(body["data-probe"])
+    probe = probe_page(Path(shutil.copy(comparison.parent / "report.html", tmp_path)), PROBE)
     assert probe["problems"] == []
     assert set(probe["plots"]) == {"box-dice", "box-hd95_mm", "scatter", "curves", "surfaces"}
     assert all(probe["plots"].values())
