@@ -52,6 +52,7 @@ def write_with_a_pause() -> None:
 
 def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool]) -> bool:
     """Train until it is over; whether the training came to its end before it was killed."""
+    log.touch()
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -65,6 +66,8 @@ def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool]) -> bool:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    while os.getpgid(child) != child:  # its session is not its own yet
+        time.sleep(0.001)
     while not is_over():
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
