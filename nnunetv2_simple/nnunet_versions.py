@@ -10,12 +10,17 @@ from pathlib import Path
 import nnunetv2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import nn
 
 try:
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    OUTSIDE = (-1,)  # nnU-Net's mark for voxels outside the non-zero region, which the data loader counts as annotated
 except ImportError:  # before 2.6 there is one kind of dataset, and it is a mapping
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDataset
+
+    OUTSIDE = ()
 
     def infer_dataset_class(folder: str) -> type:
         return nnUNetDataset
@@ -54,6 +59,11 @@ def load_preprocessed_case(dataset, case_identifier: str) -> tuple:
     """Return image (channels, *spatial), label (1, *spatial) and properties of a case of one of nnU-Net's datasets."""
     image, label, *_, properties = dataset.load_case(case_identifier)  # since 2.6 with a label of a previous stage
     return image, label, properties
+
+
+def annotated_labels(label_manager: LabelManager) -> tuple[int, ...]:
+    """Return the key of a case's class_locations under which the data loader looks for voxels of any label."""
+    return (*OUTSIDE, *label_manager.all_labels)
 
 
 def build_network(trainer: nnUNetTrainer) -> nn.Module:

@@ -5,7 +5,12 @@ from contextlib import contextmanager
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_simple.nnunet_versions import case_identifiers, load_preprocessed_case, open_dataset
+from nnunetv2_simple.nnunet_versions import (
+    annotated_labels,
+    case_identifiers,
+    load_preprocessed_case,
+    open_dataset,
+)
 
 
 @contextmanager
@@ -60,10 +65,10 @@ def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -
     for case in case_identifiers(dataset):
         *_, properties = load_preprocessed_case(dataset, case)
         # only with an ignore label does nnU-Net note where any label is, under a tuple of all others
-        if (-1, *trainer.label_manager.all_labels) not in properties["class_locations"]:
+        if annotated_labels(trainer.label_manager) not in properties["class_locations"]:
             raise ValueError(
                 f"case {case} in {folder} was preprocessed when its labels were others or had no 'ignore' (they are "
-                f"{trainer.dataset_json['labels']} now): run nnUNetv2_preprocess "
+                f"{trainer.dataset_json['labels']} now), or by nnU-Net before 2.6: run nnUNetv2_preprocess "
                 f"-d {trainer.plans_manager.dataset_name} -plans_name {trainer.plans_manager.plans_name} "
                 f"-c {trainer.configuration_name} again"
             )
