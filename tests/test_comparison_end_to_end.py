@@ -20,7 +20,7 @@ EXTRA_VARIABLES = {
     "OMP_WAIT_POLICY": "PASSIVE",  # where cores are shared, threads that wait for each other must not keep them busy
 }
 METHODS = ("pce_ctr", "simple", "full")
-CASES = ("case_1", "case_4")
+CASES = ("test_1", "test_2")
 TRAININGS = (
     "SimPLeTrainer_Minimal__Dataset501_Tiny__fold_0",
     "nnUNetTrainer_Minimal__Dataset502_Tiny_dense__fold_0",
@@ -30,11 +30,16 @@ TRAININGS = (
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> NNUNetEnvironment:
     environment = build_environment(tmp_path_factory.mktemp("nnunet"))
-    (environment.folder / "test_images").mkdir()
-    for case in CASES:
+    for folder in ("test_images", "test_masks"):
+        (environment.folder / folder).mkdir()
+    for number, case in enumerate(CASES, start=1):  # under other names: training cases are refused
         os.symlink(
-            environment.folder / "images" / f"{case}_0000.nii.gz",
+            environment.folder / "images" / f"case_{number}_0000.nii.gz",
             environment.folder / "test_images" / f"{case}_0000.nii.gz",
+        )
+        os.symlink(
+            environment.folder / "masks" / f"case_{number}.nii.gz",
+            environment.folder / "test_masks" / f"{case}.nii.gz",
         )
     return environment
 
@@ -44,7 +49,7 @@ def command(environment: NNUNetEnvironment, *options: str) -> list[str]:
     words = [
         *(sys.executable, "-m", "nnunetv2_simple.comparison.compare", "-weak", "501", "-dense", "502"),
         *("-methods", *METHODS),
-        *("-i", folder / "test_images", "-ref", folder / "masks", "-o", folder / "out", "-p", PLANS),
+        *("-i", folder / "test_images", "-ref", folder / "test_masks", "-o", folder / "out", "-p", PLANS),
         *("-length", "Minimal", "-device", "cpu", "-np", "1", "-disable_tta", *options),
     ]
     return [str(word) for word in words]
@@ -110,7 +115,9 @@ def results(output) -> dict:
 
 
 def test_printed_commands_are_a_shell_script_that_runs_nothing(environment, script):
-    lines = [line for line in script.splitlines() if line and not line.startswith(("#", "export", "mkdir"))]
+    lines = [
+        line for line in script.splitlines() if line and not line.startswith(("#", "set", "cd", "export", "mkdir"))
+    ]
     assert [line.split()[0] for line in lines] == [
         *("nnUNetv2_extract_fingerprint", "nnUNetv2_move_plans_between_datasets", "nnUNetv2_preprocess"),
         *("nnUNetv2_train", "nnUNetv2_predict", "nnUNetv2_predict", "nnUNetv2_train", "nnUNetv2_predict"),
@@ -177,7 +184,7 @@ def test_scores_are_those_of_the_predictions(environment, output, results):
         for case, scores in method["folds"]["0"]["cases"].items():
             prediction, reference = (
                 sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{case}.nii.gz"))) == 1
-                for folder in (output / "predictions" / method["key"] / "fold_0", environment.folder / "masks")
+                for folder in (output / "predictions" / method["key"] / "fold_0", environment.folder / "test_masks")
             )
             expected = 2 * (prediction & reference).sum() / (prediction.sum() + reference.sum())
             assert scores["dice"] == pytest.approx(expected)

@@ -455,7 +455,6 @@ class RunsCode:
         (lambda file: rewrite(file, trainer_name="SimPLeTrainer"), r"must be a checkpoint of .*OneEpoch.*, got one of"),
         (lambda file: torch.save({"weights": torch.zeros(1)}, file), r"is not a checkpoint of nnU-Net"),
         (lambda file: rewrite(file, network_weights=None), "the weights do not fit the network"),
-        (lambda file: (file.parents[1] / "plans.json").write_text("{"), "the weights do not fit .* plans.json"),
     ],
 )
 def test_a_spoilt_checkpoint_is_named(results, output, spoil, message, monkeypatch, tmp_path):
@@ -466,6 +465,13 @@ def test_a_spoilt_checkpoint_is_named(results, output, spoil, message, monkeypat
         export(output)
     assert not list(output.parent.iterdir())
     assert not Path("code_was_run").exists()
+
+
+def test_damaged_plans_are_named(results, output):
+    (results / DATASET / MODEL / "plans.json").write_text("{")
+    with pytest.raises(ValueError, match=rf"{MODEL}.*: the weights do not fit .* plans.json and dataset.json: JSON"):
+        export(output)
+    assert not list(output.parent.iterdir())
 
 
 def test_checkpoints_written_with_an_older_numpy_can_be_read(results, output, tmp_path):
