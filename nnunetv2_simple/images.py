@@ -32,7 +32,7 @@ def read_volume(file: str) -> sitk.Image:
     try:
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:
-        raise ValueError(f"cannot read {file} as an image: {_reason(error)}") from error
+        raise ValueError(f"cannot read {file} as an image: {reason_of(error)}") from error
     if "complex" in image.GetPixelIDTypeAsString():
         raise ValueError(f"{file} must hold real numbers, got a {image.GetPixelIDTypeAsString()}")
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
@@ -45,7 +45,7 @@ def read_volume(file: str) -> sitk.Image:
     return image
 
 
-def _reason(error: RuntimeError) -> str:
+def reason_of(error: RuntimeError) -> str:
     """Return what ITK says, without its own files and what the operating system said of something else."""
     lines = [line.strip() for line in str(error).strip().splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("Exception thrown in", "Reason:")))

@@ -8,7 +8,7 @@ from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folde
 
 from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS, is_of, rival_dataset_name
 from nnunetv2_simple.comparison.settings import Comparison, dataset_id
-from nnunetv2_simple.images import check_same_geometry
+from nnunetv2_simple.images import check_same_geometry, reason_of
 from nnunetv2_simple.whole_files import read_json
 
 SPLITS_FILE = "splits_final.json"
@@ -131,7 +131,7 @@ def _header(file: Path) -> sitk.ImageFileReader:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise ValueError(f"cannot read {file} as an image: {str(error).strip().splitlines()[-1]}") from error
+        raise ValueError(f"cannot read {file} as an image: {reason_of(error)}") from error
     return reader
 
 

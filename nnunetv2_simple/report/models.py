@@ -1,6 +1,7 @@
 """The predictions of the test cases in 3D, coloured by their distance to the reference."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from html import escape
 
 import numpy as np
@@ -101,7 +102,7 @@ class _CaseView:
                 if not surface.is_empty
             }
 
-    @property
+    @cached_property
     def range_mm(self) -> float:
         """Where the colours end: most of the surfaces of all methods lie within."""
         everywhere = [abs(distance) for distance in self.distances_mm.values() if len(distance)]

@@ -162,7 +162,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         if not self.was_initialized:
             self.initialize()
         if self.local_rank == 0:  # the first to ask for the split writes splits_final.json: one process only
-            refuse_labels_without_ignore(self, [case for cases in self.do_split() for case in cases])
+            refuse_labels_without_ignore(self, sorted(set().union(*self.do_split())))
             self._remove_half_written_files()
         if self.is_ddp:
             dist.barrier()

@@ -49,7 +49,7 @@ class PseudoMaskTrainer(SeededTrainer):
         self._begins_anew, self._pretrained_weights = False, None
 
     def _note_start(self) -> None:
-        self._begins_anew = self.current_epoch == 0
+        self._begins_anew = self.current_epoch == 0 and self.local_rank == 0  # one process looks after the folder
         self._pretrained_weights = self._weights_from_elsewhere() if self._begins_anew else None
 
     def _own_folder(self) -> None:
@@ -57,7 +57,7 @@ class PseudoMaskTrainer(SeededTrainer):
 
         Not before: a training that ends before its first checkpoint leaves an earlier one as it was, to go on with.
         """
-        if not self._begins_anew or self.local_rank != 0:
+        if not self._begins_anew:
             return
         self._begins_anew = False
         self._set_aside_earlier_training()
@@ -74,10 +74,9 @@ class PseudoMaskTrainer(SeededTrainer):
         return cases[self.local_rank :: dist.get_world_size()] if self.is_ddp else cases
 
     def _remove_half_written_files(self) -> None:
-        if self.local_rank == 0:
-            for pattern in ("*.pth.partial", f"pseudo_masks/{PARTIAL_PSEUDO_MASK}*", f"*_preprocessed/*{PARTIAL}*"):
-                for file in Path(self.output_folder).glob(pattern):
-                    file.unlink()
+        for pattern in ("*.pth.partial", f"pseudo_masks/{PARTIAL_PSEUDO_MASK}*", f"*_preprocessed/*{PARTIAL}*"):
+            for file in Path(self.output_folder).glob(pattern):
+                file.unlink()
 
     def _set_aside_earlier_training(self) -> None:
         """Move what an earlier training left: ``--c`` must not go on with it, and pseudo-masks may hold corrections."""
