@@ -139,9 +139,7 @@ def crf_loss(
     with torch.autocast(probabilities.device.type, enabled=False):
         probabilities, image = probabilities.float(), image.float() / (math.sqrt(2) * intensity_sigma)
         p = probabilities.detach()
-        others = p[:, 1:]  # the probabilities sum to one: what the first class is sent follows from these
-        degrees = torch.zeros_like(p[:, :1])  # sum_j K_ij
-        messages = torch.zeros_like(others)  # sum_j K_ij p_j
+        messages = torch.zeros_like(p)  # sum_j K_ij p_j
         offsets = _half_window(spacing_mm, window_radius_mm)
         for offset in offsets:
             distance_mm2 = sum((step * spacing) ** 2 for step, spacing in zip(offset, spacing_mm, strict=True))
@@ -149,14 +147,12 @@ def crf_loss(
             there = (..., *(slice(max(step, 0), step if step < 0 else None) for step in offset))
             kernel = (image[here] - image[there]).square_().sum(dim=1, keepdim=True)
             kernel.add_(distance_mm2 / (2 * position_sigma_mm**2)).neg_().exp_()
-            degrees[here] += kernel
-            degrees[there] += kernel
-            messages[here].addcmul_(kernel, others[there])
-            messages[there].addcmul_(kernel, others[here])
-        messages = torch.cat((degrees - messages.sum(dim=1, keepdim=True), messages), dim=1)
+            messages[here].addcmul_(kernel, p[there])
+            messages[there].addcmul_(kernel, p[here])
+        degrees = messages.sum(dim=1)  # sum_j K_ij, as the probabilities sum to one
         # p^T K p has the gradient 2 K p: linear in p around its present value, at no cost in memory for autograd
         agreement = (2 * probabilities * messages).sum(dim=1) - (p * messages).sum(dim=1)
-        return (degrees.squeeze(1) - agreement).sum() / (degrees.numel() * max(2 * len(offsets), 1))
+        return (degrees - agreement).sum() / (degrees.numel() * max(2 * len(offsets), 1))
 
 
 def _half_window(spacing_mm: Sequence[float], radius_mm: float) -> list[tuple[int, ...]]:
