@@ -2,10 +2,10 @@
 
     python benchmarks/initial_masks.py -i .../ibsi_sts/nifti -o docs/initial_masks.md
 
-Sets: the real tumours of the IBSI data set, and phantoms of three kinds, each round, irregular and curved. Beside the
-recipes stand the ellipsoid inscribed in the box and the one that touches its faces at the clicks, which look at no
-image, and the paper's recipe with the one beta of a grid that is best for the set, chosen with the dense masks: no user
-could have it.
+Sets: the real tumours of the IBSI data set, phantoms of three kinds, each round, irregular and curved, and the same
+kinds in voxels so coarse that a lesion is a few of them wide. Beside the recipes stand the ellipsoid inscribed in the
+box and the one that touches its faces at the clicks, which look at no image, and the paper's recipe with the one beta
+of a grid that is best for the set, chosen with the dense masks: no user could have it.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from nnunetv2_simple.phantom import TUMOUR_SHAPES, generate_phantom
 from nnunetv2_simple.pseudo_mask import draw_scribbles, generate_pseudo_mask
 
 PHANTOM_KINDS = ("homogeneous", "rim", "faint")
+FINE, COARSE = {}, {"shape": (26, 32, 32), "spacing_mm": (4.0, 4.0, 4.0)}
 INSCRIBED, TOUCHING = "inscribed ellipsoid", "ellipsoid that touches the clicks"
 BETAS = (13.0, 40.0, 130.0, 400.0, 1300.0, 4000.0)
 COLUMNS = ("precision", "recall", "Dice", "unlabelled share of the box", "background share of the box",
@@ -38,7 +39,10 @@ def cases_of(nifti: Path, phantoms_per_set: int) -> Iterator[tuple[str, tuple]]:
     for kind_number, kind in enumerate(PHANTOM_KINDS):
         for shape_number, shape in enumerate(TUMOUR_SHAPES):
             for number in range(phantoms_per_set):
-                yield f"phantom, {kind}, {shape}", ([1, kind_number, shape_number, number], kind, shape)
+                yield f"phantom, {kind}, {shape}", ([1, kind_number, shape_number, number], kind, shape, FINE)
+        for number in range(phantoms_per_set):
+            shape = TUMOUR_SHAPES[number % len(TUMOUR_SHAPES)]
+            yield f"phantom, {kind}, voxels of 4 mm", ([2, kind_number, number], kind, shape, COARSE)
 
 
 def load(source: tuple) -> tuple[np.ndarray, np.ndarray, tuple]:
@@ -46,8 +50,8 @@ def load(source: tuple) -> tuple[np.ndarray, np.ndarray, tuple]:
     if len(source) == 2:
         image, mask = (sitk.ReadImage(file) for file in source)
         return sitk.GetArrayFromImage(image).astype(float), sitk.GetArrayFromImage(mask) > 0, spacing_zyx_mm(image)
-    seed, kind, shape = source
-    phantom = generate_phantom(np.random.default_rng(seed), tumour_kind=kind, tumour_shape=shape)
+    seed, kind, shape, grid = source
+    phantom = generate_phantom(np.random.default_rng(seed), tumour_kind=kind, tumour_shape=shape, **grid)
     return phantom.post_contrast.astype(float), phantom.tumour > 0, phantom.spacing_mm
 
 

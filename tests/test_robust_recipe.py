@@ -155,6 +155,21 @@ def test_scribbles_stay_inside_where_the_background_is_flat():
     assert share["robust"] > share["paper"] + 0.2
 
 
+@pytest.mark.parametrize(("width", "thick_up_to"), [(5, 1), (21, 9)])
+def test_scribbles_are_dilated_half_a_voxel_inside_the_ellipsoid_only(width, thick_up_to):
+    half, centre = width // 2, np.full(3, width)
+    points = [centre + sign * half * axis for axis in np.eye(3, dtype=int) for sign in (-1, 1)]
+    scribbles = draw_scribbles(np.zeros([2 * width + 1] * 3), points, spacing_mm=(1.0, 1.0, 1.0), recipe="robust")
+    expected = set()
+    for axis in range(3):
+        for along in range(-half, half + 1):
+            # sqrt(along^2 + 1) <= width / 2 * (1 - 1 / width), the half-size of the box less half a voxel
+            sides = (-1, 0, 1) if abs(along) <= thick_up_to else (0,)
+            for side in sides:
+                expected |= {tuple(np.roll(centre + (along, *across), axis)) for across in ((side, 0), (0, side))}
+    assert set(map(tuple, np.argwhere(scribbles).tolist())) == expected
+
+
 def test_points_on_the_image_border_and_flat_boxes_are_legal():
     image = np.random.default_rng(3).standard_normal((4, 9, 8))
     for points in (
