@@ -157,7 +157,7 @@ def test_no_patch_makes_the_loss_or_the_weights_not_finite(epoch, labels):
 
 
 def test_tapped_features_are_the_input_of_the_last_segmentation_layer():
-    trainer = make_trainer()
+    trainer = make_trainer("SimPLeTrainer_Paper")
     trainer.initialize()
     logits = trainer.network(batch()["data"])[0]
     features = trainer._feature_tap.pop()
@@ -172,9 +172,8 @@ def test_features_can_be_tapped_before_the_nonlinearity():
     seen = []
     nonlinearity = network.decoder.stages[-1].convs[-1].nonlin
     nonlinearity.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
-    tap = FeatureTap(network, "before_nonlinearity")
     network(data)
-    features = tap.pop()
+    features = trainer._feature_tap.pop()
     torch.testing.assert_close(features, seen[0])
     assert (features < -0.5).any()
 

@@ -1,8 +1,8 @@
 from nnunetv2_simple.training.phased_trainer import PhasedTrainer
-from nnunetv2_simple.training.phases import PAPER_TRAIN
+from nnunetv2_simple.training.phases import TRAIN
 
 
 class nnUNetTrainerPartialCE_Contrastive(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
-    """L_pce + L_ctr: the paper's train phase by itself."""
+    """L_pce + L_ctr: the train phase of SimPLeTrainer by itself."""
 
-    phases = (PAPER_TRAIN,)
+    phases = (TRAIN,)

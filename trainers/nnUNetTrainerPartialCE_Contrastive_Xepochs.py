@@ -1,9 +1,9 @@
 """Length variants of nnUNetTrainerPartialCE_Contrastive: compare with nnUNetTrainer_Nepochs."""
 
 from nnunetv2_simple.training.phased_trainer import PhasedTrainer
-from nnunetv2_simple.training.phases import PAPER_TRAIN, with_800_iterations, with_epochs
+from nnunetv2_simple.training.phases import TRAIN, with_800_iterations, with_epochs
 
-PHASES = (PAPER_TRAIN,)
+PHASES = (TRAIN,)
 
 
 class nnUNetTrainerPartialCE_Contrastive_5epochs(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)

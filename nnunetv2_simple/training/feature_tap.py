@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
@@ -68,7 +69,7 @@ class FeatureTap:
         assert self._features is not None, "no forward pass since the features were last taken"
         features, self._features = self._features, None
         if self._negative_slope != 1.0:  # undone here, as nnU-Net's LeakyReLU overwrites what it is given
-            features = torch.where(features < 0, features / self._negative_slope, features)
+            features = F.leaky_relu(features, 1 / self._negative_slope)
         return features
 
     def close(self) -> None:
