@@ -32,14 +32,19 @@ def probe_page(file: Path, script: str) -> dict:
     head, _, tail = file.read_text(encoding="utf-8").rpartition("</body>")
     probed = file.with_name("probed.html")
     probed.write_text(head.replace("<head>", LISTENERS, 1) + PROBE % script + tail, encoding="utf-8")
-    process = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-quic", "--disable-background-networking"),
-            *(f"--user-data-dir={file.parent / 'profile'}", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-            *("--window-size=500,400", "--virtual-time-budget=30000", "--dump-dom", probed.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    return json.loads(unescape(re.search(r'<body[^>]* data-probe="([^"]*)"', process.stdout)[1]))
+    for attempt in range(3):  # on a busy machine Chromium may dump a page before its load event
+        process = subprocess.run(
+            [
+                *(CHROMIUM, "--headless", "--no-sandbox", "--disable-quic", "--disable-background-networking"),
+                *("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=500,400"),
+                *(f"--user-data-dir={file.parent / f'profile_{attempt}'}", "--virtual-time-budget=30000"),
+                *("--dump-dom", probed.as_uri()),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        found = re.search(r'<body[^>]* data-probe="([^"]*)"', process.stdout)
+        if found:
+            return json.loads(unescape(found[1]))
+    raise AssertionError(f"the script never ran on {file}: {process.stderr[-1000:]}")
