@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -183,6 +184,24 @@ def test_a_network_without_nnunets_decoder_is_refused_at_the_start(name, monkeyp
     trainer = make_trainer(name)
     monkeypatch.setattr(type(trainer), "build_network_architecture", lambda *_, **__: torch.nn.Conv3d(1, 2, 1))
     with pytest.raises(NotImplementedError, match="Conv3d has no decoder with seg_layers"):
+        trainer.initialize()
+
+
+def test_a_network_a_later_phase_cannot_tap_is_refused_at_the_start(monkeypatch):
+    trainer = make_trainer("SimPLeTrainer_CRF")
+    build = trainer.build_network_architecture
+
+    @wraps(build)  # nnU-Net looks at its parameters
+    def without_leaky_relu(*args, **kwargs):
+        network = build(*args, **kwargs)
+        for module in list(network.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, torch.nn.LeakyReLU):
+                    setattr(module, name, torch.nn.ReLU())
+        return network
+
+    monkeypatch.setattr(type(trainer), "build_network_architecture", staticmethod(without_leaky_relu))
+    with pytest.raises(NotImplementedError, match="LeakyReLU only; use SimPLeTrainer_Paper"):
         trainer.initialize()
 
 

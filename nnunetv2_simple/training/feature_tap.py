@@ -81,5 +81,7 @@ class FeatureTap:
 def _last_leaky_relu(stage: nn.Module) -> nn.LeakyReLU:
     nonlinearities = [module for module in stage.modules() if isinstance(module, nn.LeakyReLU)]
     if not nonlinearities:
-        raise NotImplementedError("features before the nonlinearity can be had of networks with LeakyReLU only")
+        raise NotImplementedError(
+            "features before the nonlinearity can be had of networks with LeakyReLU only; use SimPLeTrainer_Paper"
+        )
     return nonlinearities[-1]

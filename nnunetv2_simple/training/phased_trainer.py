@@ -23,7 +23,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.nnunet_versions import logged_values
-from nnunetv2_simple.training.feature_tap import FeatureTap, segmentation_layers
+from nnunetv2_simple.training.feature_tap import FeatureTap
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
 from nnunetv2_simple.training.phases import Phase, first_epoch, phase_at
 from nnunetv2_simple.training.progress_plot import plot_phases
@@ -81,7 +81,8 @@ class PhasedTrainer(PseudoMaskTrainer):
     def initialize(self) -> None:
         with naming_plans_and_dataset_json(self.plans_manager.plans):
             super().initialize()
-            segmentation_layers(self.network)  # refuses other networks
+            for phase in self.phases:  # refuses other networks, now and not when the phase begins
+                FeatureTap(self.network, phase.tap).close()
             self._set_up_phase()
 
     def configure_optimizers(self):

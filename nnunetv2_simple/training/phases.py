@@ -62,7 +62,7 @@ PAPER_RETRAIN = Phase(name="retrain", labels="pseudo_masks", num_epochs=1000)
 
 # What SimPLeTrainer does differently, and why: docs/results.md, "Choices".
 TRAIN = replace(PAPER_TRAIN, tap="before_nonlinearity")
-TRAIN_CRF = replace(TRAIN, voxel_term=CRFTerm())
+TRAIN_CRF = replace(PAPER_TRAIN, voxel_term=CRFTerm())  # sees no features
 TRAIN_PARTIAL_CE = replace(PAPER_TRAIN, voxel_term=None)
 FINETUNE = replace(PAPER_FINETUNE, tap="before_nonlinearity")
 RETRAIN = replace(PAPER_RETRAIN, network_weight=0.25)

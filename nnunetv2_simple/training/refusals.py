@@ -22,14 +22,17 @@ def naming_plans_and_dataset_json(plans: dict, *_, **__) -> Iterator[None]:
 
     Raises:
         ValueError: From the error of nnU-Net's.
+        NotImplementedError: For a network that a phase cannot learn with.
     """
+    names = [plans.get(key, f"(no {key})") for key in ("plans_name", "dataset_name")]
+    files = f"{names[0]}.json or dataset.json of {names[1]}"
     try:
         yield
+    except NotImplementedError as error:
+        raise NotImplementedError(f"{error} (the network is that of {files})") from error
     except (KeyError, TypeError, AttributeError, AssertionError, ImportError) as error:
-        names = [plans.get(key, f"(no {key})") for key in ("plans_name", "dataset_name")]
         raise ValueError(
-            f"nnU-Net can do nothing with {names[0]}.json or dataset.json of {names[1]}, is one of them damaged? "
-            f"{type(error).__name__}: {error}"
+            f"nnU-Net can do nothing with {files}, is one of them damaged? {type(error).__name__}: {error}"
         ) from error
 
 
