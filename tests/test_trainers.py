@@ -20,6 +20,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from plain_trainers import LABELS, batch, make_trainer, nnunet_folders, plans  # noqa: F401
 
+from nnunetv2_simple.comparison.methods import METHODS
 from nnunetv2_simple.trainer_folder import trainer_folder
 from nnunetv2_simple.training.feature_tap import FeatureTap
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
@@ -63,6 +64,20 @@ def test_length_variants_retrain_as_long_as_nnunets(num_epochs):
     retrain = recursive_find_trainer_class_by_name(f"SimPLeTrainer_{num_epochs}epochs").phases[-1]
     stock = make_trainer(f"nnUNetTrainer_{num_epochs}epochs")
     assert (retrain.num_epochs, retrain.num_iterations_per_epoch) == (stock.num_epochs, stock.num_iterations_per_epoch)
+
+
+@pytest.mark.parametrize("num_iterations", [800, 2000])
+def test_short_variants_train_and_retrain_as_long_as_every_method_they_are_compared_with(num_iterations):
+    suffix = f"_{num_iterations}iterations"
+    schedules = {
+        (phase.num_epochs, phase.num_iterations_per_epoch, phase.num_val_iterations_per_epoch)
+        for base in {method.trainer for method in METHODS if method.labels in ("weak", "paper")} - {"nnUNetTrainer"}
+        for phase in recursive_find_trainer_class_by_name(base + suffix).phases
+        if phase.name != "finetune"
+    }
+    for stock in map(make_trainer, ("nnUNetTrainer" + suffix, "nnUNetTrainerCELoss" + suffix)):
+        schedules.add((stock.num_epochs, stock.num_iterations_per_epoch, stock.num_val_iterations_per_epoch))
+    assert schedules == {(num_iterations // 200, 200, 5)}
 
 
 def test_phase_at_every_epoch():

@@ -1,7 +1,7 @@
 """Length variants of SimPLeTrainer_CRF: compare with nnUNetTrainer_Nepochs."""
 
 from nnunetv2_simple.training.phased_trainer import PhasedTrainer
-from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN_CRF, with_800_iterations, with_epochs
+from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN_CRF, with_epochs, with_iterations
 
 PHASES = (TRAIN_CRF, FINETUNE, RETRAIN)
 
@@ -19,4 +19,8 @@ class SimPLeTrainer_CRF_250epochs(PhasedTrainer):  # noqa: N801
 
 
 class SimPLeTrainer_CRF_800iterations(PhasedTrainer):  # noqa: N801
-    phases = with_800_iterations(PHASES)
+    phases = with_iterations(PHASES, 800)
+
+
+class SimPLeTrainer_CRF_2000iterations(PhasedTrainer):  # noqa: N801
+    phases = with_iterations(PHASES, 2000)

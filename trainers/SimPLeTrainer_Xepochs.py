@@ -1,7 +1,7 @@
 """Length variants of SimPLeTrainer: compare with nnUNetTrainer_Nepochs."""
 
 from nnunetv2_simple.training.phased_trainer import PhasedTrainer
-from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN, with_800_iterations, with_epochs
+from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN, with_epochs, with_iterations
 
 PHASES = (TRAIN, FINETUNE, RETRAIN)
 
@@ -19,4 +19,8 @@ class SimPLeTrainer_250epochs(PhasedTrainer):  # noqa: N801
 
 
 class SimPLeTrainer_800iterations(PhasedTrainer):  # noqa: N801
-    phases = with_800_iterations(PHASES)
+    phases = with_iterations(PHASES, 800)
+
+
+class SimPLeTrainer_2000iterations(PhasedTrainer):  # noqa: N801
+    phases = with_iterations(PHASES, 2000)

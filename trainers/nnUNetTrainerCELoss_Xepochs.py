@@ -29,3 +29,12 @@ class nnUNetTrainerCELoss_800iterations(SeededTrainer, nnUNetTrainerCELoss):  # 
         self.num_epochs = 4
         self.num_iterations_per_epoch = 200
         self.num_val_iterations_per_epoch = 5
+
+
+class nnUNetTrainerCELoss_2000iterations(SeededTrainer, nnUNetTrainerCELoss):  # noqa: N801
+    @wraps(nnUNetTrainer.__init__)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.num_epochs = 10
+        self.num_iterations_per_epoch = 200
+        self.num_val_iterations_per_epoch = 5

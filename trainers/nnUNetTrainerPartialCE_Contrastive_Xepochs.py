@@ -1,7 +1,7 @@
 """Length variants of nnUNetTrainerPartialCE_Contrastive: compare with nnUNetTrainer_Nepochs."""
 
 from nnunetv2_simple.training.phased_trainer import PhasedTrainer
-from nnunetv2_simple.training.phases import TRAIN, with_800_iterations, with_epochs
+from nnunetv2_simple.training.phases import TRAIN, with_epochs, with_iterations
 
 PHASES = (TRAIN,)
 
@@ -19,4 +19,8 @@ class nnUNetTrainerPartialCE_Contrastive_250epochs(PhasedTrainer):  # noqa: N801
 
 
 class nnUNetTrainerPartialCE_Contrastive_800iterations(PhasedTrainer):  # noqa: N801
-    phases = with_800_iterations(PHASES)
+    phases = with_iterations(PHASES, 800)
+
+
+class nnUNetTrainerPartialCE_Contrastive_2000iterations(PhasedTrainer):  # noqa: N801
+    phases = with_iterations(PHASES, 2000)

@@ -1,4 +1,4 @@
-"""nnU-Net's own training with the schedule of the retraining of SimPLeTrainer_800iterations."""
+"""nnU-Net's own training with the schedules of the retraining of SimPLeTrainer_Niterations."""
 
 from functools import wraps
 
@@ -12,5 +12,14 @@ class nnUNetTrainer_800iterations(SeededTrainer):  # noqa: N801 (nnU-Net's namin
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.num_epochs = 4
+        self.num_iterations_per_epoch = 200
+        self.num_val_iterations_per_epoch = 5
+
+
+class nnUNetTrainer_2000iterations(SeededTrainer):  # noqa: N801
+    @wraps(nnUNetTrainer.__init__)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.num_epochs = 10
         self.num_iterations_per_epoch = 200
         self.num_val_iterations_per_epoch = 5

@@ -78,9 +78,19 @@ def with_epochs(phases: Sequence[Phase], num_epochs: int) -> tuple[Phase, ...]:
     return tuple(replace(phase, num_epochs=lengths.get(phase.name, phase.num_epochs)) for phase in phases)
 
 
-def with_800_iterations(phases: Sequence[Phase]) -> tuple[Phase, ...]:
-    """Return the phases with a schedule for small networks on a CPU; compare with nnUNetTrainer_800iterations."""
-    short = {"num_epochs": 4, "num_iterations_per_epoch": 200, "num_val_iterations_per_epoch": 5}
+def with_iterations(phases: Sequence[Phase], num_iterations: int) -> tuple[Phase, ...]:
+    """Return the phases with a schedule for small networks on a CPU; compare with nnUNetTrainer_Niterations.
+
+    Args:
+        phases: Phases of any length. The fine-tuning keeps its own.
+        num_iterations: Training iterations of each of the others, a multiple of 200: an epoch has 200, and 5 of
+            validation.
+    """
+    short = {
+        "num_epochs": num_iterations // 200,
+        "num_iterations_per_epoch": 200,
+        "num_val_iterations_per_epoch": 5,
+    }
     return tuple(phase if phase.name == "finetune" else replace(phase, **short) for phase in phases)
 
 
