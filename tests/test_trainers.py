@@ -176,7 +176,7 @@ def test_tapped_features_are_the_input_of_the_last_segmentation_layer():
     trainer = make_trainer("SimPLeTrainer_Paper")
     trainer.initialize()
     logits = trainer.network(batch()["data"])[0]
-    features = trainer._feature_tap.pop()
+    features = trainer._feature_tap.pop().everywhere()
     assert features.shape == (2, 4, 8, 16, 16)
     torch.testing.assert_close(trainer.network.decoder.seg_layers[-1](features), logits)
 
@@ -190,8 +190,10 @@ def test_features_can_be_tapped_before_the_nonlinearity():
     nonlinearity.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
     network(data)
     features = trainer._feature_tap.pop()
-    torch.testing.assert_close(features, seen[0])
-    assert (features < -0.5).any()
+    torch.testing.assert_close(features.everywhere(), seen[0])
+    assert (features.everywhere() < -0.5).any()
+    voxels = tuple(torch.tensor(indices) for indices in ((0, 1), (3, 7), (15, 0), (2, 9)))
+    torch.testing.assert_close(features.at(voxels), seen[0].movedim(1, -1)[voxels])
 
 
 @pytest.mark.parametrize("name", ["SimPLeTrainer", "nnUNetTrainerPartialCE"])

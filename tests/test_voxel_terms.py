@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from nnunetv2_simple.losses import crf_loss
 from nnunetv2_simple.propagation import propagate_labels
+from nnunetv2_simple.training.feature_tap import VoxelFeatures
 from nnunetv2_simple.training.voxel_terms import ContrastiveTerm, CRFTerm, PropagationTerm, VoxelBatch
 
 IGNORE = 2
@@ -21,10 +22,11 @@ def batch(*, num_classes=2, dtype=torch.float32, seed=0):
     return features.to(dtype).requires_grad_(), logits.to(dtype).requires_grad_(), target
 
 
-def apply(term, features, logits, target, foreground_labels, ignore_label):
+def apply(term, features, logits, target, foreground_labels, ignore_label, *, negative_slope=1.0):
     image = torch.arange(target.numel()).reshape(target.shape) / target.numel()
     spacing_mm = (3.0, 1.5, 1.2)[: target.ndim - 2]
-    return term(VoxelBatch(image, features, logits, target.squeeze(1), foreground_labels, ignore_label, spacing_mm))
+    features, target = VoxelFeatures(features, negative_slope), target.squeeze(1)
+    return term(VoxelBatch(image, features, logits, target, foreground_labels, ignore_label, spacing_mm))
 
 
 def all_of(label):
@@ -263,6 +265,20 @@ def test_propagation_of_background_is_that_of_one_more_class():
     expected, _ = apply(PropagationTerm(**LOOSE), features, three, swapped, [1, 2], 3)
     assert both.item() == pytest.approx(expected.item(), rel=1e-5)
     assert both.item() > 0
+
+
+@pytest.mark.parametrize("term", [ContrastiveTerm(num_samples=1000), PropagationTerm(**LOOSE)])
+def test_features_before_a_leaky_relu_are_found_from_those_after_it(term):
+    before, logits, target = sparse_batch()
+    expected, _ = apply(term, before, logits, target, [1], IGNORE)
+    (expected + 0 * before.sum()).backward()
+    again = before.detach().requires_grad_()
+    after = F.leaky_relu(again, 0.01)
+    loss, _ = apply(term, after, logits, target, [1], IGNORE, negative_slope=0.01)
+    (loss + 0 * after.sum()).backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(again.grad, before.grad)
+    assert apply(term, after, logits, target, [1], IGNORE)[0] != expected
 
 
 @pytest.mark.parametrize("weight", [1.0, 10.0])

@@ -1,12 +1,14 @@
 """The feature vector Z of every voxel: the input of the decoder's last segmentation layer."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
+
+from nnunetv2_simple.sampling import VoxelIndices, features_at
 
 Tap = Literal["after_nonlinearity", "before_nonlinearity"]
 
@@ -33,6 +35,33 @@ def segmentation_layers(network: nn.Module) -> nn.ModuleList:
             f"use an architecture with nnU-Net's U-Net decoder"
         )
     return found
+
+
+class VoxelFeatures(NamedTuple):
+    """The feature vector Z of every voxel.
+
+    Where Z is tapped before a LeakyReLU, that is undone, as nnU-Net's overwrites what it is given. With a gradient it
+    is undone at the voxels looked up only: another volume of features, and one of their gradients, would cost more than
+    the loss.
+
+    Attributes:
+        values: (B, D, *spatial), what enters the last segmentation layer.
+        negative_slope: Of the LeakyReLU to undo; 1: none.
+    """
+
+    values: torch.Tensor
+    negative_slope: float = 1.0
+
+    def at(self, voxels: VoxelIndices) -> torch.Tensor:
+        """Return (number of voxels, D), differentiable."""
+        return self._undo_leaky_relu(features_at(self.values, voxels))
+
+    def everywhere(self) -> torch.Tensor:
+        """Return (B, D, *spatial), without gradient."""
+        return self._undo_leaky_relu(self.values.detach())
+
+    def _undo_leaky_relu(self, features: torch.Tensor) -> torch.Tensor:
+        return features if self.negative_slope == 1.0 else F.leaky_relu(features, 1 / self.negative_slope)
 
 
 class FeatureTap:
@@ -64,13 +93,11 @@ class FeatureTap:
     def _keep(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._features = inputs[0]
 
-    def pop(self) -> torch.Tensor:
-        """Return the features (B, D, *spatial) of the latest forward pass and let go of them."""
+    def pop(self) -> VoxelFeatures:
+        """Return the features of the latest forward pass and let go of them."""
         assert self._features is not None, "no forward pass since the features were last taken"
         features, self._features = self._features, None
-        if self._negative_slope != 1.0:  # undone here, as nnU-Net's LeakyReLU overwrites what it is given
-            features = F.leaky_relu(features, 1 / self._negative_slope)
-        return features
+        return VoxelFeatures(features, self._negative_slope)
 
     def close(self) -> None:
         """Remove the hook."""

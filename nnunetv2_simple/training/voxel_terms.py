@@ -13,7 +13,8 @@ import torch
 
 from nnunetv2_simple.losses import crf_loss, voxel_contrastive_loss
 from nnunetv2_simple.propagation import MAX_CALIBRATION_VOXELS, draw_references, similarity_threshold_for, vote
-from nnunetv2_simple.sampling import features_at, sample_voxels
+from nnunetv2_simple.sampling import sample_voxels
+from nnunetv2_simple.training.feature_tap import VoxelFeatures
 
 TermResult = tuple[torch.Tensor, dict[str, float]]
 
@@ -23,7 +24,7 @@ class VoxelBatch(NamedTuple):
 
     Attributes:
         image: (B, channels, *spatial), the network's input.
-        features: (B, D, *spatial), the feature vector Z of every voxel.
+        features: The feature vector Z of every voxel.
         logits: (B, C, *spatial).
         target: (B, *spatial), labels.
         foreground_labels: 1..K.
@@ -32,7 +33,7 @@ class VoxelBatch(NamedTuple):
     """
 
     image: torch.Tensor
-    features: torch.Tensor
+    features: VoxelFeatures
     logits: torch.Tensor
     target: torch.Tensor
     foreground_labels: Sequence[int]
@@ -58,8 +59,8 @@ class ContrastiveTerm:
         losses = []
         for label in batch.foreground_labels:
             is_negative = (batch.target != label) & (batch.target != batch.ignore_label)
-            positives = features_at(batch.features, sample_voxels(batch.target == label, self.num_samples))
-            negatives = features_at(batch.features, sample_voxels(is_negative, self.num_samples))
+            positives = batch.features.at(sample_voxels(batch.target == label, self.num_samples))
+            negatives = batch.features.at(sample_voxels(is_negative, self.num_samples))
             losses.append(
                 voxel_contrastive_loss(
                     positives, negatives, temperature=self.temperature, pull_negatives=self.pull_negatives
@@ -115,7 +116,8 @@ class PropagationTerm:
     def __call__(self, batch: VoxelBatch) -> TermResult:
         foreground = list(batch.foreground_labels)
         labels = {"foreground": foreground, "background": [0], "all": [0, *foreground]}[self.propagated]
-        votes = [self._accepted(batch, label) for label in labels]
+        features = batch.features.everywhere()
+        votes = [self._accepted(batch, features, label) for label in labels]
         accepted = torch.stack([accepted for accepted, _ in votes])
         propagated = accepted.sum(dim=0) == 1  # a voxel that two labels accept stays unlabelled
         log_p = batch.logits.float().log_softmax(dim=1)
@@ -130,14 +132,14 @@ class PropagationTerm:
             "propagated_share": (propagated.sum() / num_unlabelled).item(),
         } | rates
 
-    def _accepted(self, batch: VoxelBatch, label: int) -> tuple[torch.Tensor, dict[str, float]]:
+    def _accepted(self, batch: VoxelBatch, features: torch.Tensor, label: int) -> tuple[torch.Tensor, dict[str, float]]:
         """Return which unlabelled voxels agree with a label, and how the same vote judges voxels of known labels."""
         known, others = batch.target == label, (batch.target != label) & (batch.target != batch.ignore_label)
-        references = draw_references(batch.features, known, self.num_references)
+        references = draw_references(features, known, self.num_references)
         threshold = self.similarity_threshold
         if threshold == "calibrated":
             threshold = similarity_threshold_for(
-                batch.features,
+                features,
                 others,
                 references,
                 vote_fraction=self.vote_fraction,
@@ -145,7 +147,7 @@ class PropagationTerm:
             )
         vote_on = partial(
             vote,
-            batch.features,
+            features,
             references=references,
             similarity_threshold=threshold,
             vote_fraction=self.vote_fraction,
