@@ -145,8 +145,11 @@ def crf_loss(
             distance_mm2 = sum((step * spacing) ** 2 for step, spacing in zip(offset, spacing_mm, strict=True))
             here = (..., *(slice(max(-step, 0), -step if step > 0 else None) for step in offset))
             there = (..., *(slice(max(step, 0), step if step < 0 else None) for step in offset))
-            kernel = (image[here] - image[there]).square_().sum(dim=1, keepdim=True)
-            kernel.add_(distance_mm2 / (2 * position_sigma_mm**2)).neg_().exp_()
+            log_kernel = image.new_full((), -distance_mm2 / (2 * position_sigma_mm**2))
+            for channel in image.split(1, dim=1):
+                difference = channel[here] - channel[there]
+                log_kernel = torch.addcmul(log_kernel, difference, difference, value=-1)
+            kernel = log_kernel.exp_()
             messages[here].addcmul_(kernel, p[there])
             messages[there].addcmul_(kernel, p[here])
         degrees = messages.sum(dim=1)  # sum_j K_ij, as the probabilities sum to one
