@@ -1,5 +1,7 @@
 """Similarity-aware propagation: unlabelled voxels whose features agree with known positives (SimPLe, section 2.3)."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -117,12 +119,12 @@ def similarity_threshold_for(
         generator: Source of randomness.
 
     Returns:
-        lambda; 1, which accepts nothing, where mask or references are empty.
+        lambda; infinity, which accepts nothing, where mask or references are empty.
     """
     voxels = sample_voxels(mask, MAX_CALIBRATION_VOXELS, generator=generator)
     num_needed = int(vote_fraction * len(references)) + 1
     if len(voxels[0]) == 0 or num_needed > len(references):
-        return 1.0
+        return math.inf
     similarity = _unit_features(features, voxels) @ references.T
     scores = similarity.kthvalue(len(references) - num_needed + 1, dim=1).values
     return torch.quantile(scores, 1 - accepted_share, interpolation="higher").item()

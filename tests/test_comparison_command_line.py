@@ -1,11 +1,14 @@
 """Wrong input, told before any work is done."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from comparison_files import DENSE, PLANS, environment_variables, write_environment, write_plans
+from comparison_files import DENSE, PLANS, WEAK, environment_variables, write_environment, write_json, write_plans
 
 from nnunetv2_simple.comparison.command_runner import CommandError, CommandRunner, locked
 from nnunetv2_simple.comparison.commands import searched_trainer_folders
@@ -64,13 +67,52 @@ def test_differing_plans(folder, capsys):
 
 
 def test_an_output_folder_of_another_comparison_is_refused(folder):
-    (folder / "out").mkdir()
+    (folder / "out" / "predictions").mkdir(parents=True)
     remember_settings(find_comparison(parse_arguments(words(folder, "-methods", "pce", "-length", "5epochs"))))
     same = words(folder, "-methods", "pce", "full", "-dense", "502", "-length", "5epochs", "-f", "0", "1")
     remember_settings(find_comparison(parse_arguments(same)))
     other = find_comparison(parse_arguments(words(folder, "-methods", "pce", "-length", "50epochs")))
     with pytest.raises(ValueError, match="another length, 5epochs instead of 50epochs"):
         remember_settings(other)
+
+
+def test_trainings_in_another_folder_are_another_comparison(folder, monkeypatch):
+    (folder / "out" / "predictions").mkdir(parents=True)
+    comparison = find_comparison(parse_arguments(words(folder, "-methods", "pce")))
+    remember_settings(comparison)
+    with pytest.raises(ValueError, match="another nnUNet_results, .*/results instead of /elsewhere"):
+        remember_settings(replace(comparison, results=Path("/elsewhere")))
+
+
+def test_a_mistyped_setting_does_not_outlast_its_error(folder):
+    (folder / "out").mkdir()
+    remember_settings(find_comparison(parse_arguments(words(folder, "-methods", "pce", "-length", "51epochs"))))
+    corrected = find_comparison(parse_arguments(words(folder, "-methods", "pce", "-length", "50epochs")))
+    remember_settings(corrected)
+    (folder / "out" / "predictions").mkdir()
+    remember_settings(corrected)
+
+
+def test_a_dataset_without_unlabelled_voxels_is_not_weak(folder, capsys):
+    write_plans(folder, DENSE)
+    assert main([*words(folder, "-methods", "ignore"), "-weak", "502"]) == 2
+    assert f"{DENSE} has no label 'ignore'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "key"), [("dataset.json", "file_ending"), ("dataset.json", "labels"), ("provenance.json", "parameters")]
+)
+def test_an_incomplete_file_is_named(folder, capsys, file, key):
+    path = folder / "raw" / WEAK / file
+    write_json(path, {name: value for name, value in json.loads(path.read_text()).items() if name != key})
+    assert main(words(folder, "-methods", "pce")) == 2
+    assert f"ERROR: {path} lacks {key}" in capsys.readouterr().err
+
+
+def test_options_cannot_be_abbreviated(folder, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(words(folder, "--print-com"))
+    assert "unrecognized arguments: --print-com" in capsys.readouterr().err
 
 
 def test_a_trainer_that_nnunet_does_not_find(folder):

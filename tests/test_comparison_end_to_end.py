@@ -115,14 +115,15 @@ def results(output) -> dict:
 
 
 def test_printed_commands_are_a_shell_script_that_runs_nothing(environment, script):
-    lines = [
-        line for line in script.splitlines() if line and not line.startswith(("#", "set", "cd", "export", "mkdir"))
-    ]
-    assert [line.split()[0] for line in lines] == [
+    lines = [line for line in script.splitlines() if line and not line.startswith(("#", "set", "cd", "export"))]
+    assert [line.split()[0] for line in lines if not line.startswith(("mkdir", "cp"))] == [
         *("nnUNetv2_extract_fingerprint", "nnUNetv2_move_plans_between_datasets", "nnUNetv2_preprocess"),
-        *("nnUNetv2_train", "nnUNetv2_predict", "nnUNetv2_predict", "nnUNetv2_train", "nnUNetv2_predict"),
-        "nnUNetv2_simple_compare",
+        *("nnUNetv2_train", "nnUNetv2_predict", "mv", "nnUNetv2_predict", "mv"),
+        *("nnUNetv2_train", "nnUNetv2_predict", "mv", "nnUNetv2_simple_compare"),
     ]
+    assert "&&" not in script  # after which set -e does not stop at what fails
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
+        assert f"\nexport {name}=/" in script
     assert f"nnUNetv2_train 502 3d_fullres 0 -tr nnUNetTrainer_Minimal -p {PLANS} -device cpu" in lines
     assert lines[-1].endswith("--report-only") and "--print-commands" not in lines[-1]
     assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0

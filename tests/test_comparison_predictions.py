@@ -19,6 +19,8 @@ def comparison(tmp_path, monkeypatch) -> Comparison:
     write_environment(tmp_path)
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
     comparison = make_comparison(tmp_path, "full")
+    for image in comparison.images.iterdir():
+        age(image, 200)
     age(write_checkpoint(comparison.checkpoint(comparison.methods[0], 0), num_epochs=1), 100)
     return comparison
 
@@ -51,6 +53,15 @@ def test_predictions_older_than_the_checkpoint_are_outdated(comparison):
     os.utime(checkpoint)
     assert not is_predicted(comparison, method, 0)
     assert "are older than" in what_is_wrong(comparison, method, 0)
+
+
+def test_the_prediction_of_an_image_that_was_replaced_is_outdated(comparison):
+    method, checkpoint, folder = state(comparison)
+    predict(folder, *TEST_CASES)
+    os.utime(comparison.images / f"{TEST_CASES[1]}_0000.nii.gz")
+    assert f"older than their images in {comparison.images}: {TEST_CASES[1]}" in what_is_wrong(comparison, method, 0)
+    keep_complete_predictions(comparison, checkpoint, folder)
+    assert [file.name for file in running_folder(folder).iterdir()] == [f"{TEST_CASES[0]}.nii.gz"]
 
 
 def test_predictions_without_their_checkpoint_can_be_reported_but_are_not_taken_for_done(comparison):

@@ -8,7 +8,9 @@ import re
 import numpy as np
 import pytest
 from comparison_files import (
+    DENSE,
     TEST_CASES,
+    WEAK,
     age,
     make_comparison,
     write_checkpoint,
@@ -20,7 +22,7 @@ from nnunetv2_simple.comparison.methods import METHODS, choose_methods
 from nnunetv2_simple.comparison.results import collect_results
 from nnunetv2_simple.comparison.runs import score_existing
 from nnunetv2_simple.comparison.scores import is_scored, score_predictions
-from nnunetv2_simple.comparison.tables import write_tables
+from nnunetv2_simple.comparison.tables import markdown_table, write_tables
 from nnunetv2_simple.comparison.training_state import note_costs
 
 VOXEL_ML = 0.7 * 1.5 * 3.0 / 1000
@@ -85,9 +87,14 @@ def test_results_tell_how_they_came_about(comparison, results):
         **{"training_s": 20.0, "num_iterations": 100, "peak_memory_mb": 10.5, "peak_memory_of": "GPU"},
         "seed": None,
     }
+    weak_folder, dense = (comparison.preprocessed / name for name in (WEAK, DENSE))
     assert results["preparation"] == [
         "nnUNetv2_extract_fingerprint -d 502 -np 1",
+        f"mkdir -p {dense}",
+        f"cp {comparison.raw / DENSE}/dataset.json {dense}/dataset.json",
         "nnUNetv2_move_plans_between_datasets -s 501 -t 502 -sp nnUNetPlans -tp nnUNetPlans",
+        f"mkdir -p {dense}",
+        f"cp {weak_folder}/splits_final.json {dense}/splits_final.json",
         "nnUNetv2_preprocess -d 502 -plans_name nnUNetPlans -c 3d_fullres -np 1",
     ]
     assert json.loads(json.dumps(results)) == results
@@ -146,7 +153,10 @@ def test_outdated_predictions_are_left_out(comparison):
     said = []
     score_existing(comparison, said.append)
     assert len(said) == 1 and said[0].startswith("full, fold 0 is left out") and "older than" in said[0]
-    assert list(by_key(collect_results(comparison))["full"]["folds"]) == ["1"]
+    results = collect_results(comparison)
+    assert list(by_key(results)["full"]["folds"]) == ["1"]
+    table = markdown_table(results)
+    assert "| full supervision (fold 1 only) |" in table and "| L_pce + L_ctr |" in table
 
 
 def test_the_papers_table_is_the_papers():

@@ -288,7 +288,7 @@ def test_any_subset_of_methods(fresh, keys):
     page = read_page(fresh)
     assert len(page.figure("box-dice")["traces"]) == len(keys)
     if "full" not in keys:
-        assert "Full supervision was not run beside it." in page.text
+        assert "Full supervision was not scored beside it." in page.text
         assert "Not shown: full supervision was not run." in page.text
 
 

@@ -99,6 +99,7 @@ def test_phases_end_where_their_checkpoints_were_written(tmp_path):
     assert training.phases == (("train", 0, 4), ("finetune", 4, 6), ("retrain", 6, 9))
     assert training.is_finished
     figure = draw_training(training)
+    assert "nonnegative" in {getattr(figure.layout, f"yaxis{n}").rangemode for n in ("", 2, 3, 4)}
     lines = {line.name: line for line in figure.data}
     assert set(lines) == {"training", "validation", "contrastive", "propagated share", "pseudo Dice", "learning rate"}
     np.testing.assert_allclose(lines["training"].y, 1 / np.arange(1, 10), rtol=1e-6)

@@ -132,6 +132,15 @@ def test_a_case_is_the_mean_over_its_labels(tmp_path):
     assert scores["reference_volume_ml"] == pytest.approx((2 + 1) * voxel_ml / 2, rel=1e-6)
 
 
+@pytest.mark.parametrize(("foreground", "found"), [(255, r"\[255\]"), (2, r"\[2\]")])
+def test_references_of_other_labels_are_refused(tmp_path, foreground, found):
+    mask = np.zeros((3, 4, 5))
+    mask[1, 1, 1:3] = 1
+    files = write(tmp_path / "prediction.nii.gz", mask), write(tmp_path / "reference.nii.gz", foreground * mask)
+    with pytest.raises(ValueError, match=rf"reference\.nii\.gz holds the labels {found}, expected 0 and .*tumour.*1"):
+        score_case(*files, {"tumour": 1})
+
+
 @pytest.mark.parametrize(
     ("what", "other"),
     [("origin", {"origin": (1.0, 2.0, 4.0)}), ("spacing", {"spacing_mm": (3.0, 1.5, 0.8)})],

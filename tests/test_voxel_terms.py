@@ -256,6 +256,15 @@ def test_calibrated_threshold_accepts_the_share_of_known_negatives_asked_for():
         assert log["propagated_share"] == pytest.approx((log["accepted_positives"] + share) / 2, abs=0.08)
 
 
+def test_without_known_negatives_nothing_is_propagated_however_alike_all_features_are():
+    # cosines of equal features come out as slightly more than 1 for some features
+    for seed in range(100):
+        features = torch.randn(1, 8, 1, generator=torch.Generator().manual_seed(seed)).expand(1, 8, 30)
+        target = torch.cat((torch.ones(20), torch.full((10,), 2)))[None, None].long()
+        _, log = apply(CALIBRATED, features.clone(), torch.zeros(1, 2, 30), target, [1], IGNORE)
+        assert log["propagated_share"] == 0
+
+
 def test_propagation_of_background_is_that_of_one_more_class():
     features, logits, target = sparse_batch()
     both, _ = apply(PropagationTerm(**LOOSE, propagated="all"), features, logits, target, [1], IGNORE)

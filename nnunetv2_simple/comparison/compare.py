@@ -29,13 +29,14 @@ from nnunetv2_simple.dataset_conversion.command_line import add_option, existing
 from nnunetv2_simple.report.page import write_report
 from nnunetv2_simple.whole_files import read_json, remove_partial_files, save_json_atomically
 
-FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images")
+FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNet_results")
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Train, predict and score every row of the paper's table and its rivals with nnU-Net, on the same "
-        "plans, splits and schedules. What is done is skipped, so the same command goes on after an interruption."
+        "plans, splits and schedules. What is done is skipped, so the same command goes on after an interruption.",
+        allow_abbrev=False,  # the words of the command are printed again, see --print-commands
     )
     parser.add_argument("-weak", type=int, required=True, help="Id of the dataset nnUNetv2_simple_convert wrote")
     add_option(parser, "dense", "Id of the same cases with dense masks, for full supervision", type=int)
@@ -115,17 +116,18 @@ def find_comparison(args: argparse.Namespace) -> Comparison:
 
 
 def remember_settings(comparison: Comparison) -> None:
-    """Note in the output folder what everything in it depends on; refuse a folder of other settings.
+    """Note in the output folder what its predictions and scores depend on; refuse a folder of other settings.
 
     Raises:
         ValueError: Naming the setting that differs.
     """
     file = comparison.output_folder / "settings.json"
+    holds_results = any((comparison.output_folder / name).is_dir() for name in ("predictions", "scores"))
     settings = comparison.settings()
     now = {key: settings[key] for key in FIXED_SETTINGS} | {
         f"dataset of {kind} labels": dataset for kind, dataset in comparison.datasets.items()
     }
-    before = read_json(file) if file.is_file() else {}
+    before = read_json(file) if holds_results and file.is_file() else {}
     for key in now.keys() & before.keys():
         if now[key] != before[key]:
             raise ValueError(

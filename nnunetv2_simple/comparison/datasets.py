@@ -68,7 +68,7 @@ def walker_parameters(weak_folder: Path) -> dict:
     file = weak_folder / "provenance.json"
     if not file.is_file():
         raise ValueError(f"{weak_folder} has no provenance.json, it was not written by nnUNetv2_simple_convert")
-    return read_json(file)["parameters"]
+    return _read_with_keys(file, "parameters")["parameters"]
 
 
 def walker_channel(weak_folder: Path) -> int:
@@ -80,7 +80,14 @@ def walker_channel(weak_folder: Path) -> int:
 def dataset_json(dataset_folder: Path) -> dict:
     if not (dataset_folder / "dataset.json").is_file():
         raise ValueError(f"{dataset_folder} has no dataset.json")
-    return read_json(dataset_folder / "dataset.json")
+    return _read_with_keys(dataset_folder / "dataset.json", "channel_names", "labels", "file_ending")
+
+
+def _read_with_keys(file: Path, *keys: str) -> dict:
+    content = read_json(file)
+    if missing := [key for key in keys if key not in content]:
+        raise ValueError(f"{file} lacks {', '.join(missing)}")
+    return content
 
 
 def foreground_labels(content: Mapping) -> dict[str, int]:
@@ -139,10 +146,15 @@ def check_datasets(comparison: Comparison) -> None:
     """Make sure that the datasets differ in their labels alone, as far as they are there.
 
     Raises:
-        ValueError: If the converted dataset has no plans, another one has other cases, classes, plans or splits or
-            labels of an earlier conversion, the dense one is not dense, or a test case is a training case.
+        ValueError: If the converted dataset has no ignore label or no plans, another one has other cases, classes,
+            plans or splits or labels of an earlier conversion, the dense one is not dense, or a test case is a training
+            case.
     """
     weak = comparison.datasets["weak"]
+    if "ignore" not in dataset_json(comparison.raw / weak)["labels"]:
+        raise ValueError(
+            f"-weak must be a dataset with unlabelled voxels, {comparison.raw / weak} has no label 'ignore'"
+        )
     _check_dense(comparison)
     plans_file = comparison.preprocessed / weak / f"{comparison.plans}.json"
     if not plans_file.is_file():

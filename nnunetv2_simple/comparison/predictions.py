@@ -23,7 +23,7 @@ def num_predicted(comparison: Comparison, folder: Path) -> int:
 
 
 def is_predicted(comparison: Comparison, method: Method, fold: Fold) -> bool:
-    """Tell whether all test cases have a prediction that is newer than the checkpoint."""
+    """Tell whether all test cases have a prediction that is newer than the checkpoint and the images."""
     return comparison.checkpoint(method, fold).is_file() and what_is_wrong(comparison, method, fold) is None
 
 
@@ -35,6 +35,8 @@ def what_is_wrong(comparison: Comparison, method: Method, fold: Fold) -> str | N
         return f"{len(missing)} of {len(files)} test cases have no prediction in {folder}"
     if checkpoint.is_file() and not all(_is_newer(file, checkpoint) for file in files):
         return f"predictions in {folder} are older than {checkpoint}"
+    if changed := [file.name for file in files if not _is_newer(file, *comparison.image_files(file))]:
+        return f"predictions in {folder} are older than their images in {comparison.images}: {', '.join(changed)}"
     return None
 
 
@@ -43,7 +45,7 @@ def keep_complete_predictions(comparison: Comparison, checkpoint: Path, folder: 
 
     Args:
         comparison: What is compared.
-        checkpoint: The checkpoint that predicts. Older predictions are removed.
+        checkpoint: The checkpoint that predicts. Older predictions are removed, and those older than their images.
         folder: Where the predictions belong.
     """
     running = running_folder(folder)
@@ -56,10 +58,14 @@ def keep_complete_predictions(comparison: Comparison, checkpoint: Path, folder: 
     if not all(_is_newer(file, checkpoint) for file in predicted):
         shutil.rmtree(running)
         return
+    for file in predicted.copy():
+        if not _is_newer(file, *comparison.image_files(file)):
+            predicted.remove(file)
+            file.unlink()
     # each process may have been interrupted while it wrote a file, and these are the newest ones
     for file in sorted(predicted, key=lambda file: file.stat().st_mtime_ns, reverse=True)[:num_in_writing]:
         file.unlink()
 
 
-def _is_newer(file: Path, checkpoint: Path) -> bool:
-    return file.stat().st_mtime_ns > checkpoint.stat().st_mtime_ns
+def _is_newer(file: Path, *sources: Path) -> bool:
+    return all(file.stat().st_mtime_ns > source.stat().st_mtime_ns for source in sources)

@@ -3,6 +3,7 @@
 Everything comes from the converted dataset, so that the datasets differ in their labels alone.
 """
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,16 +71,27 @@ def missing_preparations(comparison: Comparison) -> Iterator[Preparation]:
             )
 
 
-def preparation_commands(comparison: Comparison) -> list[Command]:
-    """Return the commands that made the datasets from the converted one, whether or not they have been run here."""
-    commands = []
+def preparation_commands(comparison: Comparison) -> list[str]:
+    """Return the command lines that made the datasets from the converted one, whether or not they were run here."""
+    weak = comparison.preprocessed / comparison.datasets["weak"]
+    lines = []
     for labels, dataset in _one_kind_each(comparison):
+        raw, preprocessed = comparison.raw / dataset, comparison.preprocessed / dataset
         if labels in RIVAL_KINDS:
-            commands.append(rival_command(comparison, labels))
+            lines.append(shlex.join(rival_command(comparison, labels)))
         if labels != "weak":
-            for command in (fingerprint_command, move_plans_command, preprocess_command):
-                commands.append(command(comparison, dataset))
-    return commands
+            lines.append(shlex.join(fingerprint_command(comparison, dataset)))
+            lines += copy_commands(raw / "dataset.json", preprocessed / "dataset.json")
+            lines.append(shlex.join(move_plans_command(comparison, dataset)))
+            if _has_folds(comparison):
+                lines += copy_commands(weak / SPLITS_FILE, preprocessed / SPLITS_FILE)
+            lines.append(shlex.join(preprocess_command(comparison, dataset)))
+    return lines
+
+
+def copy_commands(source: Path, target: Path) -> list[str]:
+    """Return the command lines that copy a file into a folder that may not be there yet."""
+    return [shlex.join(("mkdir", "-p", str(target.parent))), shlex.join(("cp", str(source), str(target)))]
 
 
 def prepare(comparison: Comparison, run: Callable[[Command, str], None], say: Callable[[str], None]) -> None:

@@ -33,7 +33,7 @@ def collect_results(comparison: Comparison) -> dict:
         "nnunetv2_simple": __version__,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "settings": comparison.settings(),
-        "preparation": [shlex.join(command) for command in preparation_commands(comparison)],
+        "preparation": preparation_commands(comparison),
         "versions": _versions_of_trainings(comparison),
         "reported_with": {"nnunetv2_simple": __version__, "nnunetv2": version("nnunetv2")},
         "methods": [_method(comparison, method, scores) for method in comparison.methods if method.key in scores],

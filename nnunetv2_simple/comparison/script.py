@@ -6,10 +6,11 @@ from pathlib import Path
 
 from nnunetv2_simple.comparison.commands import predict_command, searched_trainer_folders, train_command
 from nnunetv2_simple.comparison.predictions import is_predicted, running_folder
-from nnunetv2_simple.comparison.preparation import missing_preparations
+from nnunetv2_simple.comparison.preparation import copy_commands, missing_preparations
 from nnunetv2_simple.comparison.runs import ask_for_schedules
 from nnunetv2_simple.comparison.settings import Comparison, Training
 from nnunetv2_simple.comparison.training_state import FINAL, INTERMEDIATE, is_done, num_epochs_done
+from nnunetv2_simple.training.seeding import SEED_VARIABLE
 
 
 def shell_script(comparison: Comparison, report_command: list[str]) -> str:
@@ -23,12 +24,16 @@ def shell_script(comparison: Comparison, report_command: list[str]) -> str:
         ValueError: If a trainer cannot be found.
     """
     ask_for_schedules(comparison, [training for training in comparison.trainings() if not is_done(training)])
-    lines = [
-        "#!/bin/sh",
-        "set -e",
-        f"cd {shlex.quote(os.getcwd())}",
-        f"export nnUNet_extTrainer={shlex.quote(searched_trainer_folders())}",
-    ]
+    environment = {
+        "nnUNet_raw": str(comparison.raw),
+        "nnUNet_preprocessed": str(comparison.preprocessed),
+        "nnUNet_results": str(comparison.results),
+        "nnUNet_extTrainer": searched_trainer_folders(),
+    }
+    if SEED_VARIABLE in os.environ:
+        environment[SEED_VARIABLE] = os.environ[SEED_VARIABLE]
+    lines = ["#!/bin/sh", "set -e", f"cd {shlex.quote(os.getcwd())}"]  # one command a line: after && -e would not hold
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     lines += ["", "# datasets: the same cases, plans and splits", *_preparation_lines(comparison)]
     for training in comparison.trainings():
         commands = _training_lines(comparison, training)
@@ -49,9 +54,10 @@ def _training_lines(comparison: Comparison, training: Training) -> list[str]:
             folder = comparison.predictions(method, training.fold)
             running = running_folder(folder)
             leftovers = [shlex.quote(str(f)) for f in (running, folder) if f.exists()]
-            remove = f"rm -r {' '.join(leftovers)} && " if leftovers else ""
-            command = shlex.join(predict_command(comparison, method, training.fold, running))
-            lines.append(f"{remove}{command} && mv {shlex.quote(str(running))} {shlex.quote(str(folder))}")
+            if leftovers:
+                lines.append(f"rm -r {' '.join(leftovers)}")
+            lines.append(shlex.join(predict_command(comparison, method, training.fold, running)))
+            lines.append(f"mv {shlex.quote(str(running))} {shlex.quote(str(folder))}")
     return lines
 
 
@@ -59,8 +65,7 @@ def _preparation_lines(comparison: Comparison) -> list[str]:
     lines = []
     for step in missing_preparations(comparison):
         if step.copy:
-            source, target = (shlex.quote(str(file)) for file in step.copy)
-            lines.append(f"mkdir -p {shlex.quote(str(step.copy[1].parent))} && cp {source} {target}")
+            lines += copy_commands(*step.copy)
         else:
             lines.append(shlex.join(step.command))
     return lines or ["# (nothing to do)"]

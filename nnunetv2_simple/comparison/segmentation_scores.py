@@ -100,11 +100,14 @@ def score_case(prediction_file: Path, reference_file: Path, labels: Mapping[str,
         What :func:`score_mask` returns, as the mean over the labels, and under ``per_label`` for each of them.
 
     Raises:
-        ValueError: Naming the files, if one cannot be read, or if they differ in size, spacing, origin or direction.
+        ValueError: Naming the files, if one cannot be read, if they differ in size, spacing, origin or direction, or
+            if the reference holds other labels than these and the background's 0.
     """
     prediction, reference = (read_volume(str(file)) for file in (prediction_file, reference_file))
     check_same_geometry(prediction, reference, names=(str(prediction_file), str(reference_file)))
     predicted, truth = (sitk.GetArrayViewFromImage(image) for image in (prediction, reference))
+    if unknown := sorted(set(np.unique(truth).tolist()) - {0, *labels.values()}):
+        raise ValueError(f"{reference_file} holds the labels {unknown}, expected 0 and {dict(labels)}")
     per_label = {
         name: score_mask(predicted == label, truth == label, spacing_mm=spacing_zyx_mm(reference))
         for name, label in labels.items()

@@ -1,5 +1,6 @@
 """What is compared, and where everything of it lies."""
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,11 @@ class Comparison:
 
     def prediction_files(self, folder: Path) -> list[Path]:
         return [folder / (case + self.file_ending) for case in self.cases]
+
+    def image_files(self, prediction_file: Path) -> list[Path]:
+        """Return the channels a prediction was made from."""
+        case = prediction_file.name.removesuffix(self.file_ending)
+        return sorted(self.images.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9]{glob.escape(self.file_ending)}"))
 
     def reference_file(self, case: str) -> Path:
         return self.references / (case + self.file_ending)

@@ -57,7 +57,7 @@ def csv_rows(results: dict) -> list[dict]:
 def markdown_table(results: dict) -> str:
     """Return the table in the paper's form, its own numbers beside it."""
     settings, methods = results["settings"], results["methods"]
-    rows = [MARKDOWN_COLUMNS, ["---"] * len(MARKDOWN_COLUMNS), *map(_markdown_row, methods)]
+    rows = [MARKDOWN_COLUMNS, ["---"] * len(MARKDOWN_COLUMNS), *(_markdown_row(m, settings["folds"]) for m in methods)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     num_folds = len(settings["folds"])
     notes = NOTES.format(
@@ -71,13 +71,14 @@ def markdown_table(results: dict) -> str:
     return f"{title}\n\n{table}\n\n{notes}"
 
 
-def _markdown_row(method: dict) -> list[str]:
+def _markdown_row(method: dict, all_folds: list) -> list[str]:
     summary, folds = method["summary"], method["folds"].values()
     ratios = [fold["dice_ratio_to_full"] for fold in folds if fold["dice_ratio_to_full"] is not None]
     seconds = [fold["cost"]["training_s"] for fold in folds if fold["cost"]["training_s"] is not None]
     test = method["wilcoxon_vs_full"]
+    some = "" if len(method["folds"]) == len(all_folds) else f" (fold {', '.join(method['folds'])} only)"
     return [
-        method["title"],
+        method["title"] + some,
         method["annotation"],
         _mean_and_std(summary["dice"], 100),
         f"{100 * summary['dice']['median']:.2f}",

@@ -26,7 +26,7 @@ def _preparation(comparison: Comparison) -> str:
     text = escape("\n".join(["export nnUNet_extTrainer=$(nnUNetv2_simple_trainers)", *commands]))
     return (
         f'<details><summary>Before: datasets from the converted one <span class="range">and where nnU-Net finds the '
-        f"trainers; nnUNetv2_simple_compare also copies splits_final.json</span></summary><pre>{text}</pre></details>"
+        f"trainers</span></summary><pre>{text}</pre></details>"
     )
 
 

@@ -153,8 +153,8 @@ def draw_training(training: Training) -> go.Figure:
     for row, (title, keys) in enumerate(panels.items()):
         suffix, top = _suffix(row), 1 - row * (PANEL_HEIGHT_PX + GAP_PX) / height
         layout[f"yaxis{suffix}"] = axis(title, domain=[max(top - PANEL_HEIGHT_PX / height, 0), top], nticks=5)
-        if keys == ("propagated_share",):
-            layout[f"yaxis{suffix}"]["rangemode"] = "tozero"
+        if "propagated_share" in keys:
+            layout[f"yaxis{suffix}"]["rangemode"] = "nonnegative"
         if keys == ("lrs",):
             layout[f"yaxis{suffix}"] |= {"type": "log", "dtick": 1, "tickformat": ".0e"}
         layout[f"legend{suffix}"] = {

@@ -28,7 +28,7 @@ def _result(comparison: Comparison) -> str:
     sentence = f"{clicks}{name} reached a mean Dice of {_percent(dice)}"
     together = common_folds(main, full) if full is not None and full is not main else []
     if not together:
-        return f"{sentence} on {_sample(comparison)}. Full supervision was not run beside it."
+        return f"{sentence} on {_sample(comparison)}. Full supervision was not scored beside it."
     full_dice, ratio = mean_dice(full, together), _ratio(main, full)
     share = f"{ratio:.2f} of full supervision's" if ratio is not None else "full supervision"
     where = "" if together == list(main["folds"]) else f" (both on fold {' and '.join(together)})"

@@ -31,8 +31,8 @@ AXIS = {
     "tickfont": {"size": 10, "color": QUIET},
 }
 CAMERA = {
-    "eye": {"x": 0.65, "y": -1.4, "z": 0.5},
-    "center": {"x": 0, "y": 0, "z": -0.2},
+    "eye": {"x": 0.78, "y": -1.68, "z": 0.6},
+    "center": {"x": 0, "y": 0, "z": -0.05},
 }  # from the patient's front, a little from above
 
 
