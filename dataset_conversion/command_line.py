@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nnunetv2_simple.conversion.cases import DEFAULT_CLASS, DEFAULT_RECIPE, Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.dataset import (
+    annotation_warnings_of,
     cases_of_part,
     check_dataset,
     convert_dataset,
@@ -188,9 +189,12 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     failures = convert_dataset(cases, conversion, overwrite=overwrite, progress=progress_bar("converting"), **options)
     if dropped:
         print(f"removed, because no longer among the input: {', '.join(dropped)}")
+    part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
+    for identifier, warnings in annotation_warnings_of(part, conversion).items():
+        for warning in warnings:
+            print(f"WARNING {identifier}: {warning}", file=sys.stderr)
     for identifier, reason in sorted(failures.items()):
         print(f"FAILED {identifier}: {reason}", file=sys.stderr)
-    part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
     print(f"{len(part) - len(failures)} of {len(part)} cases converted to {conversion.dataset_folder}")
     if not (conversion.dataset_folder / "dataset.json").exists():
         print("There is no dataset.json yet: it is written once no case is left, if there is one to train on.")

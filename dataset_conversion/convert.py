@@ -18,9 +18,14 @@ from nnunetv2_simple.dataset_conversion.command_line import (
 )
 from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
 
+# beside images: their data, and what converters and viewers write about them
+NO_IMAGES = (".raw", ".zraw", ".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".pdf")
+MAX_NAMED = 20
+EXPECTED_NAME = "which for an image <case>_0000.nii.gz is called <case> or <case>.<name>"
+
 
 def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> list[Case]:
-    """List the cases of a folder of images named as nnU-Net names them.
+    """List the cases of a folder of images named as nnU-Net names them; warn of annotations of no image.
 
     Args:
         images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...
@@ -28,7 +33,7 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
         masks: Holds ``<case>.nii.gz``, dense masks.
 
     Raises:
-        ValueError: If an image is not named so or of another format, or the annotations cannot be told apart.
+        ValueError: If an image is not named so or of another format, or the annotations cannot be read.
     """
     channels: dict[str, list[tuple[str, str]]] = {}
     misnamed, unknown = [], []
@@ -41,13 +46,19 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
                 channels.setdefault(name[1], []).append((name[2], str(file)))
             else:
                 misnamed.append(str(file))
-        elif re.search(r"_\d{4}\.\w+(\.gz)?$", file.name, re.IGNORECASE) and file.suffix not in (".raw", ".zraw"):
+        elif re.search(r"_\d{4}\.\w+(\.gz)?$", file.name, re.IGNORECASE) and file.suffix.lower() not in NO_IMAGES:
             unknown.append(str(file))
     if unknown:
         raise ValueError(f"images must be of the formats {IMAGE_FILE_ENDINGS}, got {unknown}")
     if misnamed:
         raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
-    annotation_files = find_annotations(annotations, list(channels)) if annotations is not None else {}
+    annotation_files, of_no_image = {}, ()
+    if annotations is not None:
+        annotation_files, of_no_image = find_annotations(annotations, list(channels))
+    for name in of_no_image[:MAX_NAMED]:
+        print(f"WARNING {name}: belongs to no image in {images}, {EXPECTED_NAME}", file=sys.stderr)
+    if len(of_no_image) > MAX_NAMED:
+        print(f"WARNING and {len(of_no_image) - MAX_NAMED} more annotations belong to no image", file=sys.stderr)
     mask_files_of = _mask_files(masks)
     cases = []
     for identifier, found in channels.items():

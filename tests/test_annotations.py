@@ -380,6 +380,11 @@ def test_a_single_name_is_checked_too(lps_image, write):
         read(write(slicer(slicer_points(lps_image, names=names))), lps_image)
 
 
+def test_points_called_a_to_f_are_no_directions(lps_image, write):
+    lesion = read_one(write(slicer(slicer_points(lps_image, names=list("FEDCBA")))), lps_image)
+    np.testing.assert_array_equal(lesion.extreme_points, EXPECTED_ZYX)
+
+
 def test_a_named_point_may_miss_the_extreme_by_one_voxel(lps_image, write):
     points = [list(point) for point in VOXELS_XYZ]
     points[3][0] = 13  # the posterior-most click lies one voxel further left than the left-most one
@@ -497,6 +502,13 @@ def test_opposite_corners_are_the_box_between_them(orientation, kind, coordinate
     np.testing.assert_array_equal(lesion.extreme_points, box_points((2, 3, 4), (12, 15, 8)))
     assert lesion.source == "bounding box"
     assert annotation_warnings(lesion) == []
+
+
+@pytest.mark.parametrize("first", [2, 3])
+def test_corners_midway_between_voxels_mean_the_inner_ones(first, lps_image, write):
+    box = [[first - 0.5, 2.5, 3.5], [first + 6.5, 9.5, 8.5]]
+    lesion = read_one(write({"coordinates": "voxel", "box": box}), lps_image)
+    np.testing.assert_array_equal(lesion.extreme_points, box_points((first, 3, 4), (first + 6, 9, 8)))
 
 
 def test_corners_belong_to_the_voxels_around_them(lps_image, write):
@@ -722,6 +734,32 @@ def test_csv_as_spreadsheets_write_it(lps_image, write):
     np.testing.assert_array_equal(read_one(write(text, "case_007.csv"), lps_image).extreme_points, EXPECTED_ZYX)
 
 
+SPREADSHEETS = {
+    "blank columns": "x,y,z,,\n{rows}",
+    "a line that names the separator": "sep=;\nx;y;z\n{rows}",
+    "blank lines first": "\n;;\nx;y;z\n{rows}",
+    "missing separators at the end of a row": "x,y,z,note,reader\n{rows}",
+    "coordinates in other letters": "x;y;z;Coordinates\n{rows}",
+}
+
+
+@pytest.mark.parametrize("what", SPREADSHEETS)
+def test_what_else_spreadsheets_write(what, lps_image, write):
+    text = SPREADSHEETS[what]
+    separator = ";" if "x;y" in text else ","
+    ending = {"blank columns": ",,", "coordinates in other letters": ";Voxel"}.get(what, "")
+    rows = "\n".join(separator.join(map(str, point)) + ending for point in VOXELS_XYZ)
+    lesion = read_one(write(text.format(rows=rows), "case_007.csv"), lps_image)
+    np.testing.assert_array_equal(lesion.extreme_points, EXPECTED_ZYX)
+
+
+@pytest.mark.parametrize(("coordinates", "signs"), [("lps", (1, 1, 1)), ("Ras", (-1, -1, 1))])
+def test_coordinates_in_other_letters(coordinates, signs, lps_image, write):
+    points = [(to_lps_mm(lps_image, point) * signs).tolist() for point in VOXELS_XYZ]
+    content = json.dumps({"coordinates": coordinates, "points": points})
+    np.testing.assert_array_equal(read_one(write(content), lps_image).extreme_points, EXPECTED_ZYX)
+
+
 def test_csv_with_quoted_values(lps_image, tmp_path):
     with open(tmp_path / "case_007.csv", "w", newline="") as stream:
         writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
@@ -736,7 +774,8 @@ def test_one_csv_for_the_whole_dataset(lps_image, write):
     rows += [["case.3", "not", "a", "number"]]
     file = write(csv_text(("case", "x", "y", "z"), rows), "all.csv")
     found = find_annotations(file, ["case", "case.1", "case.2", "case.3", "case.4"])
-    assert found == {"case.1": (file,), "case.2": (file,), "case.3": (file,)}
+    assert found == ({"case.1": (file,), "case.2": (file,), "case.3": (file,)}, ())
+    assert find_annotations(file, ["case.1", "Case.2", "case.3"])[1] == (f"{file}, case 'case.2'",)
     np.testing.assert_array_equal(read_one(file, lps_image, case="case.1").extreme_points, EXPECTED_ZYX)
     box = read_one(file, lps_image, case="case.2")
     np.testing.assert_array_equal(box.extreme_points, box_points((2, 3, 4), (12, 15, 8)))
@@ -771,30 +810,37 @@ def test_files_of_each_case_are_found(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "case_004.json").mkdir()
     found = find_annotations(tmp_path, ["case_001", "case_002", "case_003", "case_004", "case_00"])
-    assert found == {
-        "case_001": (str(tmp_path / "case_001.mrk.json"),),
-        "case_002": tuple(str(tmp_path / name) for name in names[1:4]),
-    }
+    assert found == (
+        {
+            "case_001": (str(tmp_path / "case_001.mrk.json"),),
+            "case_002": tuple(str(tmp_path / name) for name in names[1:4]),
+        },
+        (str(tmp_path / "case_0021.json"), str(tmp_path / "unknown.json")),
+    )
 
 
 def test_longest_identifier_wins(tmp_path):
     for name in ("case.json", "case.1.json", "case.1.node.json", "case.10.json"):
         (tmp_path / name).touch()
     found = find_annotations(tmp_path, ["case", "case.1"])
-    assert found == {
-        "case": (str(tmp_path / "case.10.json"), str(tmp_path / "case.json")),
-        "case.1": (str(tmp_path / "case.1.json"), str(tmp_path / "case.1.node.json")),
-    }
+    assert found == (
+        {
+            "case": (str(tmp_path / "case.10.json"), str(tmp_path / "case.json")),
+            "case.1": (str(tmp_path / "case.1.json"), str(tmp_path / "case.1.node.json")),
+        },
+        (),
+    )
 
 
 @pytest.mark.parametrize(
     "names", [("case.csv", "case.json"), ("case.json", "case.mrk.json"), ("case.node.mha", "case.node.nii.gz")]
 )
-def test_two_files_of_one_lesion_are_refused_naming_both(names, tmp_path):
+def test_two_files_of_one_lesion_are_refused_naming_both(names, lps_image, tmp_path):
     for name in names:
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match="same lesion") as error:
-        find_annotations(tmp_path, ["case"])
+    files = find_annotations(tmp_path, ["case"])[0]["case"]
+    with pytest.raises(ValueError, match="case: .*same lesion") as error:
+        read_lesions(files, lps_image, case="case", labels={"node": 1})
     assert all(str(tmp_path / name) in str(error.value) for name in names)
 
 
@@ -923,7 +969,7 @@ BAD_JSON = {
         "lesion 2: expected either 'points' or 'box'",
     ),
     "label of another type": ({"coordinates": "voxel", "points": VOXELS_XYZ, "label": 3}, "'label'.*3"),
-    "unknown coordinates": ({"coordinates": "ras", "points": VOXELS_XYZ}, "'coordinates'.*'ras'"),
+    "unknown coordinates": ({"coordinates": "MNI", "points": VOXELS_XYZ}, "'coordinates'.*'MNI'"),
     "coordinates of another type": ({"coordinates": ["LPS"], "points": VOXELS_XYZ}, "'coordinates'"),
     "five points": ({"coordinates": "voxel", "points": VOXELS_XYZ[:5]}, "six points.*got 5"),
     "seven points": ({"coordinates": "voxel", "points": [*VOXELS_XYZ, VOXELS_XYZ[0]]}, "six points.*got 7"),
@@ -992,7 +1038,7 @@ BAD_CSV = {
         "lesion b: .*got 5",
     ),
     "value too many": (csv_with(rows=[*VOXELS_XYZ[:5], [1, 2, 3, 4]]), r"each of the columns.*'4'"),
-    "value too few": (csv_with(rows=[*VOXELS_XYZ[:5], [1, 2]]), "each of the columns"),
+    "value too few": (csv_with(rows=[*VOXELS_XYZ[:5], [1, 2]]), "six points"),
     "text": (csv_with(rows=[*VOXELS_XYZ[:5], [1, 2, "three"]]), "three"),
     "blank value": (csv_with(rows=[*VOXELS_XYZ[:5], [1, 2, ""]]), "six points"),
     "NaN": (csv_with(rows=[*VOXELS_XYZ[:5], [1, 2, "nan"]]), "finite.*nan"),
@@ -1011,8 +1057,8 @@ BAD_CSV = {
         "'coordinates' must be",
     ),
     "unknown coordinates": (
-        csv_with(("x_mm", "y_mm", "z_mm", "coordinates"), [[*p, "lps"] for p in MM_ROWS]),
-        "'coordinates' must be LPS or RAS.*'lps'",
+        csv_with(("x_mm", "y_mm", "z_mm", "coordinates"), [[*p, "mni"] for p in MM_ROWS]),
+        "'coordinates' must be LPS or RAS.*'mni'",
     ),
     "mixed coordinates": (
         csv_with(("x_mm", "y_mm", "z_mm", "coordinates"), [[*p, "LPS" if p[2] > 110 else "RAS"] for p in MM_ROWS]),

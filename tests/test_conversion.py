@@ -314,6 +314,65 @@ def test_other_cases_are_converted_and_the_failed_ones_listed(run_with_failures)
     assert sorted(provenance["failed"]) == sorted(REASONS)
 
 
+def test_the_page_of_the_quality_control_names_the_failed_ones(run_with_failures):
+    page = (run_with_failures[2] / "Dataset005_Failing" / "quality_control" / "index.html").read_text()
+    assert f"{len(REASONS)} cases failed and are left out" in page
+    assert all(f"<dt>{identifier}</dt>" in page for identifier in REASONS)
+
+
+def test_what_is_probably_not_meant_is_said(tmp_path, monkeypatch, capsys):
+    for identifier in ("annotated", "simulated"):
+        write_single_channel_case(tmp_path, identifier)
+    write_points(tmp_path / "clicks" / "annotated.json", CLICKS)
+    for name in ("annotated_2", "Simulated"):
+        write_points(tmp_path / "clicks" / f"{name}.json", CLICKS)
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-a", tmp_path / "clicks", "-d", 5, "-n", "Said"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
+    of_no_image = [f"WARNING {tmp_path / 'clicks' / name}.json: belongs to no" for name in ("Simulated", "annotated_2")]
+    simulated = ["WARNING simulated: annotation: no annotation was found"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING")]
+    for line, expected in zip(lines, of_no_image + simulated, strict=True):
+        assert line.startswith(expected)
+
+
+def test_two_annotations_of_one_lesion_fail_their_case_alone(tmp_path, monkeypatch, capsys):
+    for identifier in ("good", "twice"):
+        write_single_channel_case(tmp_path, identifier)
+        write_points(tmp_path / "clicks" / f"{identifier}.json", CLICKS)
+    write_points(tmp_path / "clicks" / "twice.mrk.json", CLICKS)
+    arguments = ["-i", tmp_path / "images", "-a", tmp_path / "clicks", "-d", 5, "-n", "Twice"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
+    message = capsys.readouterr().err
+    assert "FAILED twice: both " in message and "annotate the same lesion" in message
+    assert names_in(next((tmp_path / "raw").iterdir()) / "labelsTr") == ["good.nii.gz"]
+
+
+def test_what_converters_write_beside_images_is_no_image(tmp_path, monkeypatch):
+    write_single_channel_case(tmp_path, "case_1")
+    (tmp_path / "images" / "case_1_0000.json").write_text("{}")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Sidecar"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
+
+
+def test_a_mask_of_fractions_is_refused(tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    fractions = tumour_mask().astype(np.float32)
+    fractions[4, 7, 6] = 0.5
+    write(oblique_image(fractions), tmp_path / "masks" / "case_1.nii.gz")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Fractions"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
+    assert "case_1.nii.gz must hold whole numbers" in capsys.readouterr().err
+
+
+def test_intensities_too_large_to_be_squared_are_refused(tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    huge = channels_of()[1] * 1e300
+    write(oblique_image(huge), tmp_path / "images" / "case_1_0000.nii.gz")
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Huge"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
+    assert "intensities too large to be squared" in capsys.readouterr().err
+
+
 def test_a_case_that_cannot_be_drawn_fails(tmp_path, monkeypatch, capsys):
     def draw_sheet(output_file, **_):
         raise RuntimeError(f"no room for {output_file.name}")
@@ -434,11 +493,12 @@ def test_bad_identifier_is_refused(identifier, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "raw").exists()
 
 
-@pytest.mark.parametrize("identifier", ["../escape", "a/b", "", ".hidden", "line\n"])
+@pytest.mark.parametrize("identifier", ["../escape", "a/b", "", ".hidden", "line\n", "x" * 201])
 def test_identifier_that_is_no_file_name_is_refused(identifier, tmp_path):
     with pytest.raises(ValueError, match="case identifier") as error:
-        convert_dataset([Case(identifier, ("image.nii.gz",))], Conversion(tmp_path / "Dataset005_Bad", ["MR"]))
-    assert repr(identifier) in str(error.value)
+        cases = [Case(name, ("image.nii.gz",)) for name in (identifier, "good", "b?d")]
+        convert_dataset(cases, Conversion(tmp_path / "Dataset005_Bad", ["MR"]))
+    assert str(error.value).endswith(f"got {identifier!r}, 'b?d'")
     assert not list(tmp_path.iterdir())
 
 

@@ -286,7 +286,7 @@ def test_scribbles_that_fill_more_than_an_ellipsoid_leave_nothing_to_grow_into()
 
 def test_warnings_of_the_annotation_come_first(case):
     assert measure_case(**case, warnings=["drawn in a hurry"])["warnings"] == [
-        "drawn in a hurry",
+        "annotation: drawn in a hurry",
         "points not reached: foreground reaches 5 of the 6 extreme points",
     ]
 
@@ -344,7 +344,7 @@ def test_case_without_lesions():
     measured = measure_case(**make_case([]), warnings=["nothing was clicked"])
     assert measured["num_lesions"] == 0
     assert measured["foreground_ml"] == 0
-    assert measured["warnings"] == ["nothing was clicked"]
+    assert measured["warnings"] == ["annotation: nothing was clicked"]
     undefined = ("foreground_fraction", "box_size_mm", "reached_points", "num_components", "contrast", "core_fraction")
     assert all(measured[name] is None for name in undefined)
 
@@ -468,6 +468,17 @@ def test_sheet_has_a_row_per_lesion_up_to_four(tmp_path):
         heights[count] = sheet_pixels(tmp_path / f"{count}.png", case).shape[0]
     assert heights[1] < heights[2] < heights[4] == heights[5] == heights[6]
     assert (tmp_path / "6.png").stat().st_size < 200_000
+
+
+def test_sheet_of_many_lesions_shows_those_with_most_warnings(tmp_path, monkeypatch):
+    lesions = [make_lesion((2, 2, x), (3, 4, x + 1)) for x in range(1, 13, 2)]
+    sheet, shown = "nnunetv2_simple.quality_control.sheet", []
+    monkeypatch.setattr(
+        f"{sheet}.measure_lesion", lambda lesion, **_: {"warnings": {"odd": "it is"} if lesion in lesions[4:] else {}}
+    )
+    monkeypatch.setattr(f"{sheet}._heading", lambda number, *_: shown.append(number) or str(number))
+    sheet_pixels(tmp_path / "sheet.png", make_case(lesions))
+    assert shown == [1, 2, 5, 6]
 
 
 @pytest.mark.parametrize(
@@ -601,7 +612,14 @@ def test_page_sums_up(cases, tmp_path):
     assert page.summary["median foreground of box"] == f"{100 * fractions[1]:.0f} %"
     assert page.summary["median Dice (evaluation only)"] == "1.000"
     kinds = {button["data-kind"] for button in page.all("button") if "data-kind" in button}
-    assert kinds == {"no foreground", "points not reached"}
+    assert kinds == {"annotation", "no foreground", "points not reached"}
+
+
+def test_page_names_the_cases_that_failed(cases, tmp_path):
+    assert "failed and" not in write_page(tmp_path, cases).read_text()
+    text = write_page(tmp_path, cases, failed={"case_7": "x.nrrd holds <NaN>", "case_10": "no points"}).read_text()
+    assert "2 cases failed and are left out" in text
+    assert "<dt>case_7</dt><dd>x.nrrd holds &lt;NaN&gt;</dd><dt>case_10</dt><dd>no points</dd>" in text
 
 
 def test_the_median_contrast_ignores_the_sign(cases, tmp_path):
@@ -702,7 +720,7 @@ def test_headers_sort_by_keyboard(cases, tmp_path):
     page = Page(write_page(tmp_path, cases))
     heads = [head for head in page.heads if head["scope"] == "col"]
     assert len(heads) == len(page.rows[0])
-    assert sum(button["type"] == "button" for button in page.all("button")) == len(heads) + 2  # and two kinds
+    assert sum(button["type"] == "button" for button in page.all("button")) == len(heads) + 3  # and three kinds
 
 
 def test_page_without_cases(tmp_path):

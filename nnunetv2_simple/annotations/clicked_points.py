@@ -63,23 +63,29 @@ def _are_extreme(points: np.ndarray, spacing_mm: Sequence[float], axes: np.ndarr
 
 
 def _check_point_names(names: Sequence[str], points: np.ndarray, axes: np.ndarray | None, image: sitk.Image) -> None:
-    """Make sure that a point named after a patient direction is the extreme one there, to one voxel."""
+    """Make sure that a point named after a patient direction is the extreme one there, to one voxel.
+
+    Single letters are directions only where all of them are: six points may be called A to F.
+    """
     axes, spacing_mm = np.eye(3) if axes is None else axes, np.array(spacing_zyx_mm(image))
     in_patient = np.reshape(image.GetDirection(), (3, 3)) @ axes[:, ::-1].T  # columns: the axes in LPS coordinates
     axis_of = linear_sum_assignment(-abs(in_patient))[1]  # the one closest to left-right, ...
     positions_mm = along_axes(points, spacing_mm, axes)
+    letters = {direction[0]: direction for direction in PATIENT_DIRECTIONS}
+    known = [re.sub(r"[ _-]?most$", "", name.strip().lower()) for name in names]
+    if any(len(name) == 1 and name not in letters for name in known):
+        letters = {}
     for index, name in enumerate(names):
-        known = re.sub(r"[ _-]?most$", "", name.strip().lower())
-        meant = [long for long in PATIENT_DIRECTIONS if known in (long, long[0])]
-        if not meant:
+        direction = letters.get(known[index], known[index])
+        if direction not in PATIENT_DIRECTIONS:
             continue
-        patient_axis, sign = PATIENT_DIRECTIONS[meant[0]]
+        patient_axis, sign = PATIENT_DIRECTIONS[direction]
         axis = axis_of[patient_axis]
         reach_mm = sign * np.sign(in_patient[patient_axis, axis]) * positions_mm[:, axis]
         short_mm = reach_mm.max() - reach_mm[index]
         if short_mm > spacing_mm[axis] * 1.001:
             raise ValueError(
-                f"the point named {name!r} is not the {meant[0]}-most one: the one named "
-                f"{names[np.argmax(reach_mm)]!r} lies {short_mm:.1f} mm further {meant[0]}; the names of all are "
+                f"the point named {name!r} is not the {direction}-most one: the one named "
+                f"{names[np.argmax(reach_mm)]!r} lies {short_mm:.1f} mm further {direction}; the names of all are "
                 f"{list(names)}"
             )

@@ -16,13 +16,21 @@ images, the patient's for mm, a ROI's for a ROI. What they mean is left to :mod:
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
 from scipy import ndimage
 
-from nnunetv2_simple.annotations.marks import Marks, error_context, excerpt, marked_positions, objects
+from nnunetv2_simple.annotations.marks import (
+    Marks,
+    error_context,
+    excerpt,
+    marked_positions,
+    named_coordinates,
+    objects,
+)
 from nnunetv2_simple.annotations.slicer_markups import read_fcsv, read_markups
 from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, check_same_geometry, read_volume, spacing_zyx_mm
 
@@ -93,7 +101,8 @@ def _json_lesions(content: object, image: sitk.Image) -> list[Marks]:
             if not (class_name is None or isinstance(class_name, str)):
                 raise ValueError(f"'label' must be the name of a class, got {class_name!r}")
             points = entry["box" if is_box else "points"]
-            positions, axes = marked_positions(points, content["coordinates"], image, is_box=is_box)
+            coordinates = named_coordinates(content["coordinates"])
+            positions, axes = marked_positions(points, coordinates, image, is_box=is_box)
             lesions.append(Marks(title, positions, is_box, axes, class_name=class_name))
     return lesions
 
@@ -118,7 +127,7 @@ def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
                     f"expected six rows (extreme points) or two (corners of a bounding box), got {len(members)}"
                 )
             points = [[row[axis + ("_mm" if in_mm else "")] for axis in "xyz"] for row in members]
-            coordinates = {row.get("coordinates", "") or ("" if in_mm else "voxel") for row in members}
+            coordinates = {named_coordinates(row.get("coordinates") or ("" if in_mm else "voxel")) for row in members}
             if len(coordinates) != 1 or not coordinates <= ({"LPS", "RAS"} if in_mm else {"voxel"}):
                 raise ValueError(
                     f"the column 'coordinates' must be LPS or RAS for x_mm, y_mm, z_mm and voxel or missing for "
@@ -133,24 +142,29 @@ def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
 def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
     """Return the columns, in lower case, and the rows that are not blank, a value for each column.
 
+    As spreadsheets write them: separated by semicolons wherever the comma is the decimal mark, with a first line that
+    names the separator, with blank columns at the end, without the separators of blank values at the end of a row.
+
     Raises:
         ValueError: If the file cannot be read or is no such table. Naming the file is left to the caller.
     """
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
-        # spreadsheets separate by semicolon wherever the comma is the decimal mark
-        separator = max(",;\t", key=text.partition("\n")[0].count)
+        named = re.match(r"\s*sep=(.)[ \t]*\r?\n", text)
+        text = text[named.end() :] if named else text
+        separator = named[1] if named else max(",;\t", key=text.lstrip().partition("\n")[0].count)
         table = [[value.strip() for value in row] for row in csv.reader(io.StringIO(text), delimiter=separator)]
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"cannot be read as CSV: {error}") from error
-    columns = [column.lower() for column in table[0]] if table else []
+    table = [row for row in table if any(row)]
+    num_columns = max((place + 1 for place, column in enumerate(table[0]) if column), default=0) if table else 0
+    columns = [column.lower() for column in table[0][:num_columns]] if table else []
     if len(set(columns)) != len(columns):
         raise ValueError(f"the columns must differ, got {columns}")
-    rows = [row for row in table[1:] if any(row)]
-    for row in rows:
-        if len(row) != len(columns):
-            raise ValueError(f"expected a value for each of the columns {columns}, got {row}")
+    rows = [row[:num_columns] + [""] * (num_columns - len(row)) for row in table[1:]]
+    if beyond := [row for row in table[1:] if any(row[num_columns:])]:
+        raise ValueError(f"expected a value for each of the columns {columns}, got {beyond[0]}")
     if separator != ",":
         coordinates = [column.removesuffix("_mm") in ("x", "y", "z") for column in columns]
         rows = [[v.replace(",", ".") if c else v for v, c in zip(row, coordinates, strict=True)] for row in rows]

@@ -56,7 +56,9 @@ class Lesion:
         }
 
 
-def find_annotations(source: str | Path, identifiers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def find_annotations(
+    source: str | Path, identifiers: Sequence[str]
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     """Find the annotation files of each case.
 
     Args:
@@ -65,31 +67,31 @@ def find_annotations(source: str | Path, identifiers: Sequence[str]) -> dict[str
         identifiers: The case identifiers. They may contain dots: the longest one that fits a file name wins.
 
     Returns:
-        The files of each case that has any. Files of no case are left alone.
+        The files of each case that has any, and what belongs to no case: files, or cases of the CSV file.
 
     Raises:
-        ValueError: If the source is neither, or two files of a case annotate the same lesion.
+        ValueError: If the source is neither.
     """
     source = Path(source)
     if source.is_file() and source.suffix.lower() == ".csv":
         with error_context(str(source)):
             annotated = csv_cases(str(source))
-        return {case: (str(source),) for case in identifiers if case in annotated}
+        found = {case: (str(source),) for case in identifiers if case in annotated}
+        return found, tuple(f"{source}, case {case!r}" for case in sorted(annotated - found.keys()))
     if not source.is_dir():
         raise ValueError(f"annotations must be a folder or a CSV file, got {source}")
-    known = set(identifiers)
-    found: dict[str, dict[str, str]] = {}
+    known, found, others = set(identifiers), {}, []
     for file in sorted(source.iterdir()):
         parts = _without_ending(file.name).split(".")
         prefixes = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
         case = next((prefix for prefix in prefixes if prefix in known), None)
-        if case is None or _without_ending(file.name) == file.name or not file.is_file():
+        if file.name.startswith(".") or _without_ending(file.name) == file.name or not file.is_file():
             continue
-        files, name = found.setdefault(case, {}), _lesion_name(file, case)
-        if name in files:
-            raise ValueError(f"{case}: both {files[name]} and {file} annotate the same lesion, keep one of them")
-        files[name] = str(file)
-    return {case: tuple(files.values()) for case, files in found.items()}
+        if case is None:
+            others.append(str(file))
+        else:
+            found.setdefault(case, []).append(str(file))
+    return {case: tuple(files) for case, files in found.items()}, tuple(others)
 
 
 def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: Mapping[str, int]) -> list[Lesion]:
@@ -111,9 +113,14 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
         labels: The label of each foreground class.
 
     Raises:
-        ValueError: If a file cannot be understood or contradicts the image, naming case, file and lesion.
+        ValueError: If a file cannot be understood or contradicts the image, naming case, file and lesion, or if two
+            files annotate the same lesion.
     """
-    lesions, stated = [], set()
+    lesions, stated, file_of = [], set(), {}
+    for file in map(str, files):
+        other = file_of.setdefault(_lesion_name(Path(file), case), file)
+        if other != file:
+            raise ValueError(f"{case}: both {other} and {file} annotate the same lesion, keep one of them")
     for file in map(str, files):
         with error_context(f"{case}: {file}"):
             for marks in read_marks(file, image, case=case):

@@ -11,6 +11,7 @@ from nnunetv2_simple.annotations.boxes import box_voxels, face_centres
 from nnunetv2_simple.images import patient_axes
 
 COORDINATES = ("voxel", "LPS", "RAS")
+CORNER_INSET_VOXELS = 1e-3  # a corner of a box midway between two voxels means the inner one
 OUTSIDE_TOLERANCE_VOXELS = 0.499  # how far beyond the border of the image a position in mm may lie
 
 
@@ -57,7 +58,12 @@ def marked_positions(
     if not is_box:
         return to_index(points, coordinates, image), axes
     faces = face_centres(points.mean(axis=0), np.diag(abs(points[1] - points[0]) / 2))
-    return box_voxels(to_index(faces, coordinates, image), image, axes, inset_voxels=0), axes
+    return box_voxels(to_index(faces, coordinates, image), image, axes, inset_voxels=CORNER_INSET_VOXELS), axes
+
+
+def named_coordinates(name: object) -> object:
+    """Return one of :data:`COORDINATES` however its letters are written; anything else as it is."""
+    return next((known for known in COORDINATES if str(name).strip().lower() == known.lower()), name)
 
 
 def to_index(positions: np.ndarray, coordinates: object, image: sitk.Image) -> np.ndarray:

@@ -113,6 +113,8 @@ def _read_reference(case: Case, conversion: Conversion, image: sitk.Image) -> si
     mask = read_volume(case.mask_file)
     check_same_geometry(image, mask, names=(case.image_files[0], case.mask_file))
     array = sitk.GetArrayViewFromImage(mask)
+    if not np.array_equal(array, np.rint(array)):
+        raise ValueError(f"{case.mask_file} must hold whole numbers, got fractions: was it resampled as an image?")
     if len(conversion.labels) == 1:
         return image_like((array != 0).astype(np.uint8), image)
     unknown = set(np.unique(array).tolist()) - {0, *conversion.labels.values()}
@@ -155,6 +157,12 @@ def _check_varies(
 ) -> None:
     box = LesionBox(lesion.extreme_points, shape=walker_image.shape, spacing_mm=spacing_zyx_mm(image), axes=lesion.axes)
     around = walker_image[robust_region(box) if recipe == "robust" else box.region(STD_MARGIN_VOXELS)]
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.square(np.ptp(around))):
+            raise ValueError(
+                f"what the random walker sees of {list(files)} has intensities too large to be squared, from "
+                f"{around.min():g} to {around.max():g}"
+            )
     if around.min() == around.max():
         raise ValueError(
             f"what the random walker sees of {list(files)} is constant ({around.flat[0]:g}) in and around "

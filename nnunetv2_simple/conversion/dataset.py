@@ -52,8 +52,10 @@ from nnunetv2_simple.conversion.dataset_files import (
 )
 from nnunetv2_simple.parallel import open_workers
 from nnunetv2_simple.quality_control.page import QUALITY_FOLDER
+from nnunetv2_simple.quality_control.warnings import is_about_annotation
 from nnunetv2_simple.walker_evidence import WALKER_FOLDER
 
+MAX_IDENTIFIER_LENGTH = 200  # file names end at 255, with what comes before and after the identifier
 IMAGE_FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs", WALKER_FOLDER)
 
 
@@ -164,6 +166,16 @@ def cases_of_part(cases: Sequence[Case], *, part_id: int, num_parts: int) -> lis
     return sorted(cases, key=lambda case: case.identifier)[part_id::num_parts]
 
 
+def annotation_warnings_of(cases: Sequence[Case], conversion: Conversion) -> dict[str, list[str]]:
+    """Return what is legal about the annotations of finished cases but probably not meant, by case identifier."""
+    found = {}
+    for case in cases:
+        record = read_record(conversion.dataset_folder, case.identifier)
+        if record.get("status") == FINISHED and "quality" in record:
+            found[case.identifier] = list(filter(is_about_annotation, record["quality"]["warnings"]))
+    return {identifier: warnings for identifier, warnings in found.items() if warnings}
+
+
 def dropped_cases(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> list[str]:
     """Return the cases of earlier conversions that are no longer among the cases and that a conversion removes.
 
@@ -226,12 +238,12 @@ def _begin(part: Sequence[Case], conversion: Conversion, *, overwrite: bool) -> 
 def _check_identifiers(cases: Sequence[Case]) -> None:
     if not cases:
         raise ValueError("there is no case to convert")
-    for case in cases:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", case.identifier):
-            raise ValueError(
-                f"case identifier {case.identifier!r} may only hold letters, digits, '_', '-' and '.', and must start "
-                f"with a letter or digit"
-            )
+    allowed = rf"[A-Za-z0-9][A-Za-z0-9_.-]{{,{MAX_IDENTIFIER_LENGTH - 1}}}"
+    if wrong := [case.identifier for case in cases if not re.fullmatch(allowed, case.identifier)]:
+        raise ValueError(
+            f"a case identifier may only hold letters, digits, '_', '-' and '.', must start with a letter or digit and "
+            f"have at most {MAX_IDENTIFIER_LENGTH} characters; got {', '.join(map(repr, wrong))}"
+        )
     duplicates = [name for name, count in Counter(c.identifier for c in cases).items() if count > 1]
     if duplicates:
         raise ValueError(f"case identifiers must be unique, got several of {duplicates}")

@@ -78,7 +78,7 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
     )
     training = [name for name, record in finished.items() if not record["parameters"]["is_test"]]
     if training:
-        write_page(folder, {name: finished[name]["quality"] for name in training})
+        write_page(folder, {name: finished[name]["quality"] for name in training}, failed=failed)
         if any(case.is_validation for case in cases):
             _write_split(training, {case.identifier for case in cases if case.is_validation}, conversion)
         _write_dataset_jsons(training, conversion)

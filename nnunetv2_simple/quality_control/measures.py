@@ -9,7 +9,7 @@ from scipy import ndimage
 from nnunetv2_simple.extreme_points import along_axes
 from nnunetv2_simple.lesion_box import LesionBox
 from nnunetv2_simple.quality_control.evaluation import evaluate_pseudo_mask
-from nnunetv2_simple.quality_control.warnings import case_warnings, lesion_warnings
+from nnunetv2_simple.quality_control.warnings import annotation_sentences, case_warnings, lesion_warnings
 
 if TYPE_CHECKING:
     from nnunetv2_simple.annotations.lesions import Lesion
@@ -82,7 +82,7 @@ def measure_case(
         "background_fraction": _mean(boxed == 0),
         "foreground_ml": _volume_ml((label != 0) & (label != ignore_label), spacing_mm),
         **_worst(measured),
-        "warnings": [*warnings, *case_warnings(measured)],
+        "warnings": [*annotation_sentences(warnings), *case_warnings(measured)],
         "lesions": measured,
     }
     if reference is not None:

@@ -8,18 +8,22 @@ from html import escape
 from pathlib import Path
 from statistics import median
 from string import Template
+from types import MappingProxyType
 from urllib.parse import quote
 from uuid import uuid4
 
 from nnunetv2_simple.quality_control.columns import COLUMNS, Column
 from nnunetv2_simple.quality_control.page_template import PAGE
+from nnunetv2_simple.quality_control.warnings import ANNOTATION, is_about_annotation
 
 QUALITY_FOLDER = "quality_control"
 EVALUATION = "evaluation only"
 EVALUATION_NOTE = f"{EVALUATION}: from dense references, not available to the training"
 
 
-def write_page(dataset_folder: str | Path, cases: Mapping[str, dict]) -> Path:
+def write_page(
+    dataset_folder: str | Path, cases: Mapping[str, dict], *, failed: Mapping[str, str] = MappingProxyType({})
+) -> Path:
     """Write ``quality_control/index.html``: all cases in one table that can be sorted and filtered.
 
     The page needs nothing but the sheets beside it (``quality_control/<case identifier>.png``). Cases with most
@@ -28,6 +32,7 @@ def write_page(dataset_folder: str | Path, cases: Mapping[str, dict]) -> Path:
     Args:
         dataset_folder: The nnU-Net raw dataset.
         cases: What :func:`nnunetv2_simple.quality_control.measures.measure_case` returned, by case identifier.
+        failed: The reason of every case that could not be converted, by case identifier.
 
     Returns:
         The file.
@@ -38,6 +43,7 @@ def write_page(dataset_folder: str | Path, cases: Mapping[str, dict]) -> Path:
     page = Template(PAGE).substitute(
         dataset=escape(Path(dataset_folder).resolve().name),
         summary="\n".join(_summary(cases, columns)),
+        failed=_failed(failed),
         kinds=_kinds(cases),
         explanations="\n".join(_explanations(columns)),
         head=_head(columns),
@@ -76,11 +82,24 @@ def _summary(cases: Mapping[str, dict], columns: Sequence[Column]) -> list[str]:
     ]
 
 
+def _failed(failed: Mapping[str, str]) -> str:
+    """Return the list of cases that are not in the table."""
+    if not failed:
+        return ""
+    entries = "".join(
+        f"<dt>{escape(identifier)}</dt><dd>{escape(failed[identifier])}</dd>"
+        for identifier in sorted(failed, key=_natural)
+    )
+    title = "1 case failed and is left out" if len(failed) == 1 else f"{len(failed)} cases failed and are left out"
+    return f'<details class="failed" open><summary>{title}</summary><dl>{entries}</dl></details>'
+
+
 def _kinds(cases: Mapping[str, dict]) -> str:
     """Return how many cases have each kind of warning, as buttons that filter."""
-    kinds = Counter(
-        kind for case in cases.values() for kind in {kind for lesion in case["lesions"] for kind in lesion["warnings"]}
-    )
+    kinds = Counter()
+    for case in cases.values():
+        kinds.update({kind for lesion in case["lesions"] for kind in lesion["warnings"]})
+        kinds.update({ANNOTATION} if any(map(is_about_annotation, case["warnings"])) else {})
     buttons = [
         f'<button type="button" data-kind="{escape(kind)}">{escape(kind)}: {count}</button>'
         for kind, count in sorted(kinds.items(), key=lambda item: (-item[1], item[0]))

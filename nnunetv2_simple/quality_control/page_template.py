@@ -30,6 +30,8 @@ details { margin: 0 0 .75rem; max-width: 75rem; }
 summary { cursor: pointer; }
 details dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .5rem 0; }
 details dt { font-weight: 600; }
+.failed summary { color: var(--warning); font-weight: 600; }
+.failed dd { overflow-wrap: anywhere; }
 details dd { margin: 0; }
 .filter { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; align-items: center; margin: 0 0 .75rem; }
 .filter[hidden] { display: none; }
@@ -72,6 +74,7 @@ img { display: block; margin-top: .2rem; width: 200px; height: 89px; object-fit:
 <dl class="summary">
 $summary
 </dl>
+$failed
 $kinds
 <details>
 <summary>What the columns mean</summary>

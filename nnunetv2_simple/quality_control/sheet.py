@@ -45,8 +45,8 @@ def draw_sheet(
 ) -> None:
     """Draw the pseudo-mask of one case on the three planes through the centre of the box of each lesion.
 
-    One row per lesion, up to four. All panels of a row have one scale in mm. Which end of an axis is anatomically up
-    is not looked at: the axes count voxels.
+    One row per lesion, up to four, those with most warnings. All panels of a row have one scale in mm. Which end of an
+    axis is anatomically up is not looked at: the axes count voxels.
 
     Args:
         output_file: The PNG to write.
@@ -67,12 +67,14 @@ def draw_sheet(
     seen |= {"ignore_label": ignore_label}
     check_case(lesions=lesions, reference=reference, **seen)
     measured = [measure_lesion(lesion, **seen) for lesion in lesions]
-    views = [view_lesion(lesion, reference=reference, **seen) for lesion in list(lesions)[:MAX_ROWS] or [None]]
-    headings = [_heading(number, len(lesions), m) for number, m in enumerate(measured[:MAX_ROWS], start=1)]
+    worst_first = sorted(range(len(lesions)), key=lambda index: -len(measured[index]["warnings"]))
+    shown = sorted(worst_first[:MAX_ROWS])
+    views = [view_lesion(lesion, reference=reference, **seen) for lesion in [lesions[i] for i in shown] or [None]]
+    headings = [_heading(index + 1, len(lesions), measured[index]) for index in shown]
     if not lesions:
         headings = ["no lesion is annotated: planes through the centre of the image"]
     if len(lesions) > MAX_ROWS:
-        title += f"    (the first {MAX_ROWS} of {len(lesions)} lesions)"
+        title += f"    ({MAX_ROWS} of {len(lesions)} lesions, those with most warnings)"
     notes = _wrapped([*warnings, *case_warnings(measured)])
 
     top = TITLE + LINE * len(notes)

@@ -11,6 +11,7 @@ MIN_CORE_FRACTION = 0.5
 MIN_GROWN_FRACTION = 0.05
 MIN_LARGEST_COMPONENT = 0.95
 MIN_CONTRAST = 0.5
+ANNOTATION = "annotation"
 
 
 def lesion_warnings(measures: dict) -> dict[str, str]:
@@ -27,6 +28,15 @@ def lesion_warnings(measures: dict) -> dict[str, str]:
     else:
         found = _foreground_warnings(measures)
     return found
+
+
+def annotation_sentences(warnings: Sequence[str]) -> list[str]:
+    """Return what there is to say about an annotation as warnings of the kind :data:`ANNOTATION`."""
+    return [f"{ANNOTATION}: {warning}" for warning in warnings]
+
+
+def is_about_annotation(warning: str) -> bool:
+    return warning.startswith(f"{ANNOTATION}: ")
 
 
 def case_warnings(measured_lesions: Sequence[dict]) -> list[str]:
