@@ -17,6 +17,7 @@ from nnunetv2_simple.quality_control.page_template import PAGE
 from nnunetv2_simple.quality_control.warnings import ANNOTATION, is_about_annotation
 
 QUALITY_FOLDER = "quality_control"
+MAX_LISTED = 10  # longer lists of failed cases are folded away
 EVALUATION = "evaluation only"
 EVALUATION_NOTE = f"{EVALUATION}: from dense references, not available to the training"
 
@@ -91,7 +92,8 @@ def _failed(failed: Mapping[str, str]) -> str:
         for identifier in sorted(failed, key=_natural)
     )
     title = "1 case failed and is left out" if len(failed) == 1 else f"{len(failed)} cases failed and are left out"
-    return f'<details class="failed" open><summary>{title}</summary><dl>{entries}</dl></details>'
+    is_open = " open" if len(failed) <= MAX_LISTED else ""
+    return f'<details class="failed"{is_open}><summary>{title}</summary><dl>{entries}</dl></details>'
 
 
 def _kinds(cases: Mapping[str, dict]) -> str:
