@@ -18,6 +18,7 @@ from nnunetv2_simple.dataset_conversion.command_line import (
 )
 from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
 
+CHANNEL_FILE = r"_\d{4}\.\w+(\.gz)?$"
 # beside images: their data, and what converters and viewers write about them
 NO_IMAGES = (".raw", ".zraw", ".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".pdf")
 MAX_NAMED = 20
@@ -46,19 +47,13 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
                 channels.setdefault(name[1], []).append((name[2], str(file)))
             else:
                 misnamed.append(str(file))
-        elif re.search(r"_\d{4}\.\w+(\.gz)?$", file.name, re.IGNORECASE) and file.suffix.lower() not in NO_IMAGES:
+        elif re.search(CHANNEL_FILE, file.name, re.IGNORECASE) and file.suffix.lower() not in NO_IMAGES:
             unknown.append(str(file))
     if unknown:
         raise ValueError(f"images must be of the formats {IMAGE_FILE_ENDINGS}, got {unknown}")
     if misnamed:
         raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
-    annotation_files, of_no_image = {}, ()
-    if annotations is not None:
-        annotation_files, of_no_image = find_annotations(annotations, list(channels))
-    for name in of_no_image[:MAX_NAMED]:
-        print(f"WARNING {name}: belongs to no image in {images}, {EXPECTED_NAME}", file=sys.stderr)
-    if len(of_no_image) > MAX_NAMED:
-        print(f"WARNING and {len(of_no_image) - MAX_NAMED} more annotations belong to no image", file=sys.stderr)
+    annotation_files = _annotations_of(list(channels), annotations, images)
     mask_files_of = _mask_files(masks)
     cases = []
     for identifier, found in channels.items():
@@ -81,6 +76,20 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
             )
         )
     return cases
+
+
+def _annotations_of(identifiers: Sequence[str], annotations: Path | None, images: Path) -> dict[str, tuple[str, ...]]:
+    """Find the annotation files of each case; say which belong to no image, as what they mark counts as background."""
+    if annotations is None:
+        return {}
+    found, others = find_annotations(annotations, identifiers)
+    if annotations.is_dir() and annotations.samefile(images):
+        others = [name for name in others if not re.search(CHANNEL_FILE, name, re.IGNORECASE)]
+    for name in others[:MAX_NAMED]:
+        print(f"WARNING {name}: belongs to no image in {images}, {EXPECTED_NAME}", file=sys.stderr)
+    if len(others) > MAX_NAMED:
+        print(f"WARNING and {len(others) - MAX_NAMED} more annotations belong to no image", file=sys.stderr)
+    return found
 
 
 def _mask_files(folder: Path | None) -> dict[str, list[str]]:

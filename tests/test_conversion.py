@@ -354,6 +354,15 @@ def test_what_converters_write_beside_images_is_no_image(tmp_path, monkeypatch):
     assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
 
 
+def test_annotations_may_lie_beside_the_images(tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    write_points(tmp_path / "images" / "case_1.json", CLICKS)
+    (tmp_path / "images" / "case_1_0000.json").write_text("{}")
+    arguments = ["-i", tmp_path / "images", "-a", tmp_path / "images", "-d", 5, "-n", "Beside"]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
+    assert "WARNING" not in capsys.readouterr().err
+
+
 def test_a_mask_of_fractions_is_refused(tmp_path, monkeypatch, capsys):
     write_single_channel_case(tmp_path, "case_1")
     fractions = tumour_mask().astype(np.float32)
