@@ -54,7 +54,7 @@ if __name__ == "__main__":
         ],
         extras_require={
             "dask": ["distributed"],
-            "dev": ["distributed", "psutil", "pytest", "ruff", "setuptools>=68"],
+            "dev": ["distributed", "psutil", "pytest", "pytest-xdist", "ruff", "setuptools>=68"],
         },
         entry_points={
             "console_scripts": [
