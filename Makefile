@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/nnUNetv2_simple_demo -o $(DEMO_OUTPUT) --overwrite
 
-# one thread each: as many test files at once as there are cores, most with nnU-Net's own processes
+# up to four test files at once, one thread each: most of them wait for processes of nnU-Net
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
