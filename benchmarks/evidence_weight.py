@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -21,7 +21,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
 from tqdm import tqdm
 
-from nnunetv2_simple.walker_evidence import read_walker_probabilities, weigh_evidence
+from nnunetv2_simple.pseudo_mask.fusion import read_walker_probabilities, weigh_evidence
 
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
 

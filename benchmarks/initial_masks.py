@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from nnunetv2_simple.dataset_conversion.Dataset501_IBSI_STS import find_cases
-from nnunetv2_simple.extreme_points import extreme_points_from_mask
+from nnunetv2_simple.demo.phantom import TUMOUR_SHAPES, generate_phantom
+from nnunetv2_simple.extreme_points.box import LesionBox
+from nnunetv2_simple.extreme_points.points import extreme_points_from_mask
 from nnunetv2_simple.images import spacing_zyx_mm
-from nnunetv2_simple.lesion_box import LesionBox
-from nnunetv2_simple.phantom import TUMOUR_SHAPES, generate_phantom
-from nnunetv2_simple.pseudo_mask import draw_scribbles, generate_pseudo_mask
+from nnunetv2_simple.pseudo_mask.generate import draw_scribbles, generate_pseudo_mask
 
 PHANTOM_KINDS = ("homogeneous", "rim", "faint")
 FINE, COARSE = {}, {"shape": (26, 32, 32), "spacing_mm": (4.0, 4.0, 4.0)}

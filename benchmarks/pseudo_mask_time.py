@@ -26,13 +26,13 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from tqdm import tqdm
 
-from nnunetv2_simple.demo import executable
-from nnunetv2_simple.nnunet_versions import load_preprocessed_case, open_dataset
-from nnunetv2_simple.phantom import generate_phantom, write_phantom
-from nnunetv2_simple.small_plans import SMALL_PLANS
-from nnunetv2_simple.trainer_folder import trainer_folder
-from nnunetv2_simple.training.phased_trainer import PhasedTrainer
+from nnunetv2_simple.demo.demo import executable
+from nnunetv2_simple.demo.phantom import generate_phantom, write_phantom
+from nnunetv2_simple.nnunet.small_plans import SMALL_PLANS
+from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
+from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.training.phases import first_epoch
+from nnunetv2_simple.training.trainer import PhasedTrainer
 
 DATASET_ID, NAME, CONFIGURATION = 501, "PseudoMaskTime", "3d_fullres"
 DATASET = f"Dataset{DATASET_ID}_{NAME}"
@@ -61,7 +61,7 @@ def prepare(folder: Path, *, features: Sequence[int], patch_size: Sequence[int])
         ("nnUNetv2_simple_convert", "-i", folder / "images", "-m", folder / "masks")
         + ("-d", DATASET_ID, "-n", NAME, "-np", 1),
         ("nnUNetv2_plan_and_preprocess", "-d", DATASET_ID, "-c", CONFIGURATION, "-npfp", 1, "-np", 1),
-        (sys.executable, "-m", "nnunetv2_simple.small_plans", "-d", DATASET_ID)
+        (sys.executable, "-m", "nnunetv2_simple.nnunet.small_plans", "-d", DATASET_ID)
         + ("-features", *features, "-patch", *patch_size),
     )
     for command, *arguments in commands:

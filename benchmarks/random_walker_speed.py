@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 from skimage.segmentation import random_walker
@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 from nnunetv2_simple import random_walker as our_random_walker
 from nnunetv2_simple.dataset_conversion.Dataset501_IBSI_STS import find_cases
-from nnunetv2_simple.extreme_points import bounding_box, extreme_points_from_mask
+from nnunetv2_simple.extreme_points.points import bounding_box, extreme_points_from_mask
 from nnunetv2_simple.images import spacing_zyx_mm
-from nnunetv2_simple.pseudo_mask import draw_scribbles, generate_pseudo_mask
+from nnunetv2_simple.pseudo_mask.generate import draw_scribbles, generate_pseudo_mask
 
 MARGIN_VOXELS = (10, 20, 20)
 CONVERGED = 1e-11

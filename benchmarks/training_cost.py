@@ -25,8 +25,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tqdm import tqdm
 
 from nnunetv2_simple.training.feature_tap import unwrap
-from nnunetv2_simple.training.phased_trainer import PhasedTrainer
 from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN, TRAIN_CRF, Phase
+from nnunetv2_simple.training.trainer import PhasedTrainer
 
 DATASET, CONFIGURATION = "Dataset999_TrainingCost", "3d_fullres"
 NUM_STAGES, MAX_FEATURES = 6, 320

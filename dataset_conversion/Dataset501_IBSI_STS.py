@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_simple.conversion.cases import Case
-from nnunetv2_simple.dataset_conversion.command_line import add_common_options, convert, existing_folder
+from nnunetv2_simple.conversion.options import add_common_options, convert, existing_folder
 
 
 def find_cases(folder: Path) -> list[Case]:

@@ -20,16 +20,16 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnunetv2_simple.annotations.files import read_csv
-from nnunetv2_simple.annotations.marks import error_context
 from nnunetv2_simple.conversion.cases import Case, WalkerImage
-from nnunetv2_simple.dataset_conversion.command_line import (
+from nnunetv2_simple.conversion.options import (
     add_common_options,
     add_option,
     add_walker_options,
     convert,
     existing_folder,
 )
+from nnunetv2_simple.extreme_points.annotation import error_context
+from nnunetv2_simple.extreme_points.formats import read_csv
 
 SPLITS_FILE = "train_test_splits.csv"
 

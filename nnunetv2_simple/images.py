@@ -4,7 +4,7 @@ import zlib
 
 import nibabel
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 from scipy.optimize import linear_sum_assignment
 
 IMAGE_FILE_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")

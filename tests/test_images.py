@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
-from full_disk import full_disk
+import SimpleITK as sitk
+from support.full_disk import full_disk
 
 from nnunetv2_simple.images import image_file_ending, read_volume, write_image
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conversion_cases import files_below, names_in, run, write_single_channel_case
+from support.conversion_cases import files_below, names_in, run, write_single_channel_case
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from nnunetv2_simple.parallel import in_background, open_workers
@@ -253,7 +253,7 @@ def test_a_case_that_kills_its_worker_fails_alone(kind, folder, request):
     endless.unlink()
     os.mkfifo(endless)
     options = ["-dask", request.getfixturevalue("scheduler")] if kind == "dask" else ["-np", 2]
-    words = [sys.executable, "-m", "nnunetv2_simple.dataset_conversion.convert", *arguments_of(folder), *options]
+    words = [sys.executable, "-m", "nnunetv2_simple.conversion.command_line", *arguments_of(folder), *options]
     environment = os.environ | {"nnUNet_raw": str(folder / "raw")}
     dataset = folder / "raw" / "Dataset005_Parallel"
     with subprocess.Popen([str(w) for w in words], env=environment, stderr=subprocess.PIPE, text=True) as process:

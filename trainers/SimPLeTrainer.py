@@ -1,5 +1,5 @@
-from nnunetv2_simple.training.phased_trainer import PhasedTrainer
 from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN
+from nnunetv2_simple.training.trainer import PhasedTrainer
 
 
 class SimPLeTrainer(PhasedTrainer):

@@ -1,8 +1,8 @@
-from nnunetv2_simple.training.phased_trainer import PhasedTrainer
 from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN_CRF
+from nnunetv2_simple.training.trainer import PhasedTrainer
 
 
-class SimPLeTrainer_CRF(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
+class SimPLeTrainer_CRF(PhasedTrainer):
     """As SimPLeTrainer, with L_crf in place of L_ctr."""
 
     phases = (TRAIN_CRF, FINETUNE, RETRAIN)

@@ -8,21 +8,21 @@ from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerCELoss import nn
 from nnunetv2_simple.training.seeding import SeededTrainer
 
 
-class nnUNetTrainerCELoss_50epochs(SeededTrainer, nnUNetTrainerCELoss):  # noqa: N801 (nnU-Net's naming)
+class nnUNetTrainerCELoss_50epochs(SeededTrainer, nnUNetTrainerCELoss):
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.num_epochs = 50
 
 
-class nnUNetTrainerCELoss_250epochs(SeededTrainer, nnUNetTrainerCELoss):  # noqa: N801
+class nnUNetTrainerCELoss_250epochs(SeededTrainer, nnUNetTrainerCELoss):
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.num_epochs = 250
 
 
-class nnUNetTrainerCELoss_800iterations(SeededTrainer, nnUNetTrainerCELoss):  # noqa: N801
+class nnUNetTrainerCELoss_800iterations(SeededTrainer, nnUNetTrainerCELoss):
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -31,7 +31,7 @@ class nnUNetTrainerCELoss_800iterations(SeededTrainer, nnUNetTrainerCELoss):  # 
         self.num_val_iterations_per_epoch = 5
 
 
-class nnUNetTrainerCELoss_2000iterations(SeededTrainer, nnUNetTrainerCELoss):  # noqa: N801
+class nnUNetTrainerCELoss_2000iterations(SeededTrainer, nnUNetTrainerCELoss):
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

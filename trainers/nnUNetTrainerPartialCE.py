@@ -1,8 +1,8 @@
-from nnunetv2_simple.training.phased_trainer import PhasedTrainer
 from nnunetv2_simple.training.phases import TRAIN_PARTIAL_CE
+from nnunetv2_simple.training.trainer import PhasedTrainer
 
 
-class nnUNetTrainerPartialCE(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
+class nnUNetTrainerPartialCE(PhasedTrainer):
     """L_pce alone."""
 
     phases = (TRAIN_PARTIAL_CE,)

@@ -1,8 +1,8 @@
-from nnunetv2_simple.training.phased_trainer import PhasedTrainer
 from nnunetv2_simple.training.phases import TRAIN_CRF
+from nnunetv2_simple.training.trainer import PhasedTrainer
 
 
-class nnUNetTrainerPartialCE_CRF(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
+class nnUNetTrainerPartialCE_CRF(PhasedTrainer):
     """L_pce + L_crf: the train phase of SimPLeTrainer_CRF by itself."""
 
     phases = (TRAIN_CRF,)

@@ -1,8 +1,8 @@
-from nnunetv2_simple.training.phased_trainer import PhasedTrainer
 from nnunetv2_simple.training.phases import TRAIN
+from nnunetv2_simple.training.trainer import PhasedTrainer
 
 
-class nnUNetTrainerPartialCE_Contrastive(PhasedTrainer):  # noqa: N801 (nnU-Net's naming)
+class nnUNetTrainerPartialCE_Contrastive(PhasedTrainer):
     """L_pce + L_ctr: the train phase of SimPLeTrainer by itself."""
 
     phases = (TRAIN,)

@@ -7,7 +7,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2_simple.training.seeding import SeededTrainer
 
 
-class nnUNetTrainer_800iterations(SeededTrainer):  # noqa: N801 (nnU-Net's naming)
+class nnUNetTrainer_800iterations(SeededTrainer):
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -16,7 +16,7 @@ class nnUNetTrainer_800iterations(SeededTrainer):  # noqa: N801 (nnU-Net's namin
         self.num_val_iterations_per_epoch = 5
 
 
-class nnUNetTrainer_2000iterations(SeededTrainer):  # noqa: N801
+class nnUNetTrainer_2000iterations(SeededTrainer):
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

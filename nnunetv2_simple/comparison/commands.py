@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nnunetv2_simple.comparison.methods import Method
 from nnunetv2_simple.comparison.settings import Comparison, Fold, Training, dataset_id
-from nnunetv2_simple.trainer_folder import trainer_folder
+from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
 
 TRAINER_FOLDERS_VARIABLE = "nnUNet_extTrainer"
 
@@ -63,6 +63,6 @@ def preprocess_command(comparison: Comparison, dataset: str) -> Command:
 def rival_command(comparison: Comparison, kind: str) -> Command:
     weak, rival = (str(dataset_id(comparison.datasets[labels])) for labels in ("weak", kind))
     return (
-        *("python", "-m", "nnunetv2_simple.dataset_conversion.rivals", "-weak", weak, "-kind", kind),
+        *("python", "-m", "nnunetv2_simple.conversion.baselines_command", "-weak", weak, "-kind", kind),
         *("-d", rival, "-np", str(max(comparison.num_processes, 1))),
     )

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
-from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS, is_of, rival_dataset_name
 from nnunetv2_simple.comparison.settings import Comparison, dataset_id
+from nnunetv2_simple.conversion.baselines import RIVAL_KINDS, is_of, rival_dataset_name
+from nnunetv2_simple.files import read_json
 from nnunetv2_simple.images import check_same_geometry, reason_of
-from nnunetv2_simple.whole_files import read_json
 
 SPLITS_FILE = "splits_final.json"
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from nnunetv2_simple.whole_files import read_json, save_json_atomically
+from nnunetv2_simple.files import read_json, save_json_atomically
 
 PARENT_CHECKED_EVERY_S, PEAK_NOTED_EVERY_S = 0.5, 20
 

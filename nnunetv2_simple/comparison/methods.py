@@ -16,7 +16,7 @@ class Method:
         key: Its name on the command line and in the output folder.
         title: Its name in tables.
         labels: The dataset it learns from. "weak": the converted dataset; "dense": its fully supervised twin; "walker",
-            "ellipsoid", "paper": see :mod:`nnunetv2_simple.comparison.rival_datasets`.
+            "ellipsoid", "paper": see :mod:`nnunetv2_simple.conversion.baselines`.
         trainer: The trainer, without the suffix of a length.
         checkpoint: Which of the trainer's checkpoints predicts; several methods may share one training.
         annotation: What a person did per case.

@@ -18,9 +18,9 @@ from nnunetv2_simple.comparison.commands import (
     rival_command,
 )
 from nnunetv2_simple.comparison.datasets import SPLITS_FILE, training_cases, weak_splits
-from nnunetv2_simple.comparison.rival_datasets import RIVAL_KINDS
 from nnunetv2_simple.comparison.settings import Comparison
-from nnunetv2_simple.whole_files import read_json, save_json_atomically
+from nnunetv2_simple.conversion.baselines import RIVAL_KINDS
+from nnunetv2_simple.files import read_json, save_json_atomically
 
 UNFINISHED = "_unfinished"  # beside the preprocessed data of a configuration while they are written
 

@@ -11,8 +11,8 @@ from nnunetv2_simple.comparison.predictions import what_is_wrong
 from nnunetv2_simple.comparison.preparation import preparation_commands
 from nnunetv2_simple.comparison.scores import is_scored, read_scores
 from nnunetv2_simple.comparison.settings import Comparison, Fold
-from nnunetv2_simple.comparison.statistics import compare_dice, summarise
 from nnunetv2_simple.comparison.training_state import cost, read_costs
+from nnunetv2_simple.evaluation.statistics import compare_dice, summarise
 
 
 def collect_results(comparison: Comparison) -> dict:

@@ -3,10 +3,10 @@
 from functools import partial
 
 from nnunetv2_simple.comparison.methods import Method
-from nnunetv2_simple.comparison.segmentation_scores import score_case
 from nnunetv2_simple.comparison.settings import Comparison, Fold
+from nnunetv2_simple.evaluation.metrics import score_case
+from nnunetv2_simple.files import read_json, save_json_atomically
 from nnunetv2_simple.parallel import open_workers
-from nnunetv2_simple.whole_files import read_json, save_json_atomically
 
 
 def score_predictions(comparison: Comparison, method: Method, fold: Fold) -> None:
@@ -43,7 +43,7 @@ def is_scored(comparison: Comparison, method: Method, fold: Fold) -> bool:
 
 
 def read_scores(comparison: Comparison, method: Method, fold: Fold) -> dict[str, dict]:
-    """Return what :func:`nnunetv2_simple.comparison.segmentation_scores.score_case` found, by case."""
+    """Return what :func:`nnunetv2_simple.evaluation.metrics.score_case` found, by case."""
     return read_json(comparison.scores_file(method, fold))["cases"]
 
 

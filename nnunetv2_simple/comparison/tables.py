@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from nnunetv2_simple.comparison.methods import PAPER
-from nnunetv2_simple.comparison.segmentation_scores import MEASURES
-from nnunetv2_simple.whole_files import save_json_atomically
+from nnunetv2_simple.evaluation.metrics import MEASURES
+from nnunetv2_simple.files import save_json_atomically
 
 CSV_COLUMNS = ("method", "fold", "case", "label", *MEASURES, "reference_volume_ml")
 MARKDOWN_COLUMNS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nnunetv2_simple.comparison.settings import Training
 from nnunetv2_simple.comparison.trainer_schedules import iterations_until
-from nnunetv2_simple.restricted_checkpoints import load_checkpoint
-from nnunetv2_simple.whole_files import read_json, save_json_atomically
+from nnunetv2_simple.files import read_json, save_json_atomically
+from nnunetv2_simple.nnunet.checkpoints import load_checkpoint
 
 FINAL, INTERMEDIATE = "checkpoint_final.pth", ("checkpoint_latest.pth", "checkpoint_best.pth")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.pseudo_mask import PAPER_DEFAULTS
+from nnunetv2_simple.pseudo_mask.generate import PAPER_DEFAULTS
 
 DEFAULT_RECIPE = "robust"
 DEFAULT_CLASS = "tumour"
@@ -21,7 +21,7 @@ class Case:
     Attributes:
         identifier: nnU-Net's case identifier.
         image_files: One file per channel.
-        annotation_files: The annotated lesions (see :func:`nnunetv2_simple.annotations.lesions.read_lesions`).
+        annotation_files: The annotated lesions (see :func:`nnunetv2_simple.extreme_points.lesions.read_lesions`).
         mask_file: A dense mask. Kept as reference; without ``annotation_files`` the clicks are simulated from it.
         is_test: Whether the case is kept out of training: its image goes to imagesTs and gets no label.
         is_validation: Whether the case is what the dataset's own split validates on.
@@ -65,7 +65,7 @@ class Conversion:
         channel_names: nnU-Net's channel names; they decide the normalisation.
         labels: The label of each foreground class, 1 to K. The ignore label is K + 1.
         walker_image: Which channel, or difference of channels, the random walker sees.
-        recipe: See :func:`nnunetv2_simple.pseudo_mask.generate_pseudo_mask`.
+        recipe: See :func:`nnunetv2_simple.pseudo_mask.generate.generate_pseudo_mask`.
         beta: As above, of the recipe "paper"; its default if None.
         jitter_mm: Standard deviation by which clicks simulated from dense masks are off.
         jitter_seed: Its seed.

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.conversion.case_conversion import FILE_ENDING, QUALITY_FOLDER
-from nnunetv2_simple.conversion.case_records import FAILED, SCRATCH_FOLDER, difference, is_finished, read_record
+from nnunetv2_simple.conversion.case_files import FILE_ENDING, QUALITY_FOLDER
 from nnunetv2_simple.conversion.cases import Case, Conversion
-from nnunetv2_simple.quality_control import write_page
-from nnunetv2_simple.whole_files import read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.conversion.record import FAILED, SCRATCH_FOLDER, difference, is_finished, read_record
+from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.report.quality_page import write_page
 
 SPLITS_FILE = "splits_final.json"
 CONVERTED_BY = "nnunetv2_simple"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 
 from nnunetv2_simple.images import check_same_geometry, read_volume
 from nnunetv2_simple.report.data import Comparison, UnavailableError, finite, pictured_fold, worst_median_best

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from nnunetv2_simple.nnunet.checkpoints import load_checkpoint
 from nnunetv2_simple.report.data import Comparison, UnavailableError
 from nnunetv2_simple.report.figure import ACCENT, LINE, QUIET, SECOND, TEXT, axis, interactive_figure
 from nnunetv2_simple.report.format import count, duration, title_html
-from nnunetv2_simple.restricted_checkpoints import load_checkpoint
 
 PANELS = {
     "loss": ("train_losses", "val_losses"),

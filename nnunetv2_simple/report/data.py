@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_simple.whole_files import read_json
+from nnunetv2_simple.files import read_json
 
 ROLES = {"paper": "The paper's rows", "rival": "Rivals", "full supervision": "Full supervision"}
 MAIN_METHOD, FULL_SUPERVISION = "simple", "full"

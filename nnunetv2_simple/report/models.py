@@ -6,14 +6,14 @@ from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 
 from nnunetv2_simple.images import spacing_zyx_mm
-from nnunetv2_simple.quality_control.panel import REFERENCE_COLOUR
 from nnunetv2_simple.report.cases import PicturedCase, foreground_labels, pictured_cases, read_case
 from nnunetv2_simple.report.data import Comparison, UnavailableError
 from nnunetv2_simple.report.figure import CLEAR, LINE, OVERLAY, QUIET, interactive_figure
 from nnunetv2_simple.report.format import number, title_html
+from nnunetv2_simple.report.quality_panel import REFERENCE_COLOUR
 from nnunetv2_simple.report.surface import Surface, SurfaceMaker, signed_distance_to
 
 # blue: too little, red: too much (ColorBrewer RdBu, safe for the colour-blind)

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 
 from nnunetv2_simple.images import spacing_zyx_mm
 from nnunetv2_simple.report.cases import (

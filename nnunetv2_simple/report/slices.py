@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nnunetv2_simple.quality_control.panel import (
+from nnunetv2_simple.report.quality_panel import (
     FOREGROUND_COLOUR,
     REFERENCE_COLOUR,
     UNLABELLED_COLOUR,

@@ -6,9 +6,10 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its documented abbreviation)
+import SimpleITK as sitk
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
+from nnunetv2_simple.files import read_json
 from nnunetv2_simple.images import spacing_zyx_mm
 from nnunetv2_simple.report.cases import foreground_labels, read_array_like, read_image
 from nnunetv2_simple.report.data import Comparison, UnavailableError, dataset_folder, pictured_fold, worst_median_best
@@ -24,7 +25,6 @@ from nnunetv2_simple.report.slices import (
     slice_across,
     window_around,
 )
-from nnunetv2_simple.whole_files import read_json
 
 INITIAL, WALKER, PSEUDO_MASK, REFERENCE = (
     "initial pseudo-mask",

@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from nnunetv2_simple.files import read_json
 from nnunetv2_simple.report.data import (
     ROLES,
     SIX_CLICKS,
@@ -16,7 +17,6 @@ from nnunetv2_simple.report.data import (
     summary_of,
 )
 from nnunetv2_simple.report.format import NOTHING, count, duration, mean_and_std, number, p_value, title_html
-from nnunetv2_simple.whole_files import read_json
 
 # measure, decimals, scale, whether more is better
 COLUMNS = (

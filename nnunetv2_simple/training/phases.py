@@ -24,7 +24,7 @@ class Phase:
         tap: Where the voxel term finds its features, see :class:`nnunetv2_simple.training.feature_tap.FeatureTap`.
         voxel_term: Added to the partial cross-entropy of a weak phase.
         network_weight: Of the pseudo-masks: how much the network's opinion counts beside the random walker's (see
-            :mod:`nnunetv2_simple.walker_evidence`); None: the network alone decides, as in the paper.
+            :mod:`nnunetv2_simple.pseudo_mask.fusion`); None: the network alone decides, as in the paper.
         num_epochs: Number of epochs.
         num_iterations_per_epoch: Training iterations per epoch; nnU-Net has 250.
         num_val_iterations_per_epoch: Validation iterations per epoch; nnU-Net has 50.

@@ -21,13 +21,13 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from torch import nn
 
-from nnunetv2_simple.nnunet_versions import build_network, open_dataset
+from nnunetv2_simple.files import PARTIAL
+from nnunetv2_simple.nnunet.versions import build_network, open_dataset
+from nnunetv2_simple.pseudo_mask.fusion import WALKER_FOLDER
 from nnunetv2_simple.training.feature_tap import unwrap
-from nnunetv2_simple.training.pseudo_mask_writer import PARTIAL_PSEUDO_MASK, write_pseudo_masks
+from nnunetv2_simple.training.pseudo_masks import PARTIAL_PSEUDO_MASK, write_pseudo_masks
 from nnunetv2_simple.training.relabelled_dataset import RelabelledDataset, wait_for_labels, write_preprocessed_labels
 from nnunetv2_simple.training.seeding import SeededTrainer, finish
-from nnunetv2_simple.walker_evidence import WALKER_FOLDER
-from nnunetv2_simple.whole_files import PARTIAL
 
 
 class PseudoMaskTrainer(SeededTrainer):
@@ -95,7 +95,7 @@ class PseudoMaskTrainer(SeededTrainer):
         """Predict the training cases; return when those of all GPUs are there.
 
         Args:
-            network_weight: See :func:`nnunetv2_simple.training.pseudo_mask_writer.write_pseudo_masks`.
+            network_weight: See :func:`nnunetv2_simple.training.pseudo_masks.write_pseudo_masks`.
         """
         self._own_folder()
         if self.is_ddp:

@@ -19,9 +19,9 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunetv2_simple.nnunet_versions import case_identifiers, load_preprocessed_case
+from nnunetv2_simple.files import PARTIAL
+from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
-from nnunetv2_simple.whole_files import PARTIAL
 
 MASK_STATE = "mask_state"  # when it was written, and its size
 

@@ -1,0 +1,286 @@
+"""From images and annotations to an nnU-Net raw dataset with an ignore label.
+
+    DatasetXXX_Name/
+        imagesTr/ imagesTs/            <case>_0000.nii.gz, <case>_0001.nii.gz, ...
+        labelsTr/                      <case>.nii.gz: the pseudo-mask, its highest label is nnU-Net's ignore label
+        walkerTr/                      the random walker's probabilities (:mod:`nnunetv2_simple.pseudo_mask.fusion`)
+        referencesTr/ referencesTs/    dense masks where known; nothing of nnU-Net reads these folders
+        quality_control/               index.html and one picture per case
+        provenance/                    one record per case: what was written of it, and from what
+        provenance.json                the lesions, parameters and version behind every label
+        dataset.json
+
+Every case is converted on its own (:mod:`nnunetv2_simple.conversion.case_files`), and its record says what
+became of it (:mod:`nnunetv2_simple.conversion.record`). dataset.json is removed first and written last, from
+the records, by whichever run finds that no case is left: whatever is interrupted leaves no dataset.json that promises
+more than there is, and the same command goes on where it stopped.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from nnunetv2_simple.conversion.case_files import convert_case
+from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.dataset_files import (
+    SPLITS_FILE,
+    is_own_dataset_json,
+    remove_dataset_json,
+    remove_leftovers,
+    split_files,
+    write_dataset_files,
+)
+from nnunetv2_simple.conversion.loading import CaseError, load_case
+from nnunetv2_simple.conversion.record import (
+    DROPPED,
+    FINISHED,
+    RECORD_FOLDER,
+    UNFINISHED,
+    difference,
+    is_finished,
+    mark_as_dropped,
+    read_record,
+    record_failure,
+    recorded_cases,
+    recorded_files,
+    remove_case,
+    remove_scratch,
+    write_record,
+)
+from nnunetv2_simple.evaluation.quality_warnings import is_about_annotation
+from nnunetv2_simple.parallel import open_workers
+from nnunetv2_simple.pseudo_mask.fusion import WALKER_FOLDER
+from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
+
+MAX_IDENTIFIER_LENGTH = 200  # file names end at 255, with what comes before and after the identifier
+IMAGE_FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs", WALKER_FOLDER)
+
+
+def convert_dataset(
+    cases: Sequence[Case],
+    conversion: Conversion,
+    *,
+    overwrite: bool = False,
+    part_id: int = 0,
+    num_parts: int = 1,
+    num_processes: int = 1,
+    dask_scheduler: str | None = None,
+    progress: Callable[[Sequence[Case], Iterator], Iterator] = lambda cases, finished: finished,
+) -> dict[str, str]:
+    """Write an nnU-Net raw dataset whose labels are pseudo-masks, and optionally its fully supervised twin.
+
+    The twin holds the dense masks as labels; its dataset.json points at the images of the first dataset, so cases are
+    the same and nnU-Net splits them the same way. Cases that an earlier run finished are left as they are.
+
+    Args:
+        cases: All cases of the dataset.
+        conversion: What they are converted with, and where to.
+        overwrite: Whether to convert finished cases again, and to remove what an earlier conversion wrote of cases
+            that are no longer among them (not by parts: only a call that has all cases knows which these are).
+        part_id: Which part of the sorted cases to convert, 0 to ``num_parts`` - 1.
+        num_parts: In how many parts the cases are converted, by as many calls.
+        num_processes: Cases converted at the same time on this machine.
+        dask_scheduler: Address of a Dask scheduler to convert the cases on instead.
+        progress: Wraps the iterator over the finished cases, given the cases that are converted; e.g. a progress bar.
+
+    Returns:
+        The reason of failure of every case of this part that could not be converted. The others are converted.
+
+    Raises:
+        ValueError: If case identifiers are not unique or no file names, there is no case, an option is out of its
+            range, or a finished case was converted from something else and ``overwrite`` is not set.
+        FileExistsError: If one of the datasets holds files that no conversion wrote, or of cases that are no longer
+            among them and may not be removed.
+        ConnectionError: See :func:`nnunetv2_simple.parallel.open_workers`.
+    """
+    part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
+    check_dataset(cases, conversion, overwrite=overwrite, num_parts=num_parts)
+    folder, failures = conversion.dataset_folder, {}
+    with open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run:
+        if num_parts == 1:
+            remove_leftovers(conversion)
+        if dropped := dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts):
+            mark_as_dropped(folder, dropped)
+            remove_dataset_json(conversion)
+            for identifier in dropped:
+                remove_case(folder, identifier)
+        to_convert = _begin(part, conversion, overwrite=overwrite)
+        function = partial(_try_to_convert, conversion=conversion, run=uuid4().hex)
+        try:
+            for case, reason in progress(to_convert, run(function, to_convert)):
+                if reason is None and not is_finished(folder, read_record(folder, case.identifier)):
+                    reason = f"it was written where {folder} cannot be seen: all workers need the same file system"
+                if reason is not None:
+                    failures[case.identifier] = reason
+                    record_failure(folder, case.identifier, reason)
+        finally:
+            for case in to_convert:
+                remove_scratch(folder, case.identifier)
+    write_dataset_files(cases, conversion)
+    return failures
+
+
+def examine_cases(
+    cases: Sequence[Case],
+    conversion: Conversion,
+    *,
+    part_id: int = 0,
+    num_parts: int = 1,
+    num_processes: int = 1,
+    dask_scheduler: str | None = None,
+    progress: Callable[[Sequence[Case], Iterator], Iterator] = lambda cases, finished: finished,
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Read and check the cases as :func:`convert_dataset` would, and write nothing.
+
+    Args:
+        cases: As all other arguments, see ``convert_dataset``.
+        conversion: As above.
+        part_id: As above.
+        num_parts: As above.
+        num_processes: As above.
+        dask_scheduler: As above.
+        progress: As above.
+
+    Returns:
+        The problems and the warnings of every case of this part that has any.
+
+    Raises:
+        ValueError: If an option is out of its range.
+        ConnectionError: See :func:`nnunetv2_simple.parallel.open_workers`.
+    """
+    part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
+    problems, warnings = {}, {}
+    with open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run:
+        for case, found in progress(part, run(partial(_examine, conversion=conversion), part)):
+            problems[case.identifier], warnings[case.identifier] = found
+    return {k: v for k, v in problems.items() if v}, {k: v for k, v in warnings.items() if v}
+
+
+def cases_of_part(cases: Sequence[Case], *, part_id: int, num_parts: int) -> list[Case]:
+    """Return every ``num_parts``-th of the sorted cases, as nnUNetv2_predict does."""
+    if not 0 <= part_id < num_parts:
+        raise ValueError(f"part ids run from 0 to the number of parts - 1, got part {part_id} of {num_parts}")
+    return sorted(cases, key=lambda case: case.identifier)[part_id::num_parts]
+
+
+def annotation_warnings_of(cases: Sequence[Case], conversion: Conversion) -> dict[str, list[str]]:
+    """Return what is legal about the annotations of finished cases but probably not meant, by case identifier."""
+    found = {}
+    for case in cases:
+        record = read_record(conversion.dataset_folder, case.identifier)
+        if record.get("status") == FINISHED and "quality" in record:
+            found[case.identifier] = list(filter(is_about_annotation, record["quality"]["warnings"]))
+    return {identifier: warnings for identifier, warnings in found.items() if warnings}
+
+
+def dropped_cases(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> list[str]:
+    """Return the cases of earlier conversions that are no longer among the cases and that a conversion removes.
+
+    These are all of them with ``overwrite``, otherwise those whose removal an earlier run began; none where the cases
+    are converted in parts.
+    """
+    if num_parts > 1:
+        return []
+    folder = conversion.dataset_folder
+    others = recorded_cases(folder) - {case.identifier for case in cases}
+    return sorted(name for name in others if overwrite or read_record(folder, name).get("status") == DROPPED)
+
+
+def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> None:
+    """Raise for everything that :func:`convert_dataset` refuses before any work."""
+    _check_identifiers(cases)
+    # files first: of a case that another part converts right now, the record is there before the files are
+    found = [file for folder in conversion.folders for file in _existing_files(folder)]
+    identifiers = [case.identifier for case in cases]
+    identifiers += dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts)
+    records = {identifier: read_record(conversion.dataset_folder, identifier) for identifier in identifiers}
+    own = {file for record in records.values() for file in recorded_files(conversion.dataset_folder, record)}
+    for file in found:
+        if file not in own and not (file.name == "dataset.json" and is_own_dataset_json(file)):
+            raise FileExistsError(
+                f"{file} was not written by a conversion of these cases: somebody else put it there, or its case is no "
+                f"longer among the input; remove such cases with --overwrite (not by parts), or choose another "
+                f"dataset id"
+            )
+    if any(case.is_validation for case in cases):
+        _check_split(conversion)
+    if overwrite:
+        return
+    for case in cases:
+        record = records[case.identifier]
+        if record.get("status") == FINISHED and (what := difference(record, case, conversion)):
+            raise ValueError(
+                f"{case.identifier} was converted to {conversion.dataset_folder} {what}; to convert all cases again "
+                f"use --overwrite"
+            )
+
+
+def _begin(part: Sequence[Case], conversion: Conversion, *, overwrite: bool) -> list[Case]:
+    """Clear what interrupted runs left of the cases of a part; return those to convert."""
+    folder, to_convert = conversion.dataset_folder, []
+    for case in part:
+        record = read_record(folder, case.identifier)
+        if is_finished(folder, record):
+            if not overwrite:
+                continue
+            # a rerun must not skip it before it is converted again
+            write_record(folder, case.identifier, status=UNFINISHED, files=recorded_files(folder, record))
+        remove_scratch(folder, case.identifier)
+        to_convert.append(case)
+    if to_convert:
+        remove_dataset_json(conversion)
+    return to_convert
+
+
+def _check_identifiers(cases: Sequence[Case]) -> None:
+    if not cases:
+        raise ValueError("there is no case to convert")
+    allowed = rf"[A-Za-z0-9][A-Za-z0-9_.-]{{,{MAX_IDENTIFIER_LENGTH - 1}}}"
+    if wrong := [case.identifier for case in cases if not re.fullmatch(allowed, case.identifier)]:
+        raise ValueError(
+            f"a case identifier may only hold letters, digits, '_', '-' and '.', must start with a letter or digit and "
+            f"have at most {MAX_IDENTIFIER_LENGTH} characters; got {', '.join(map(repr, wrong))}"
+        )
+    duplicates = [name for name, count in Counter(c.identifier for c in cases).items() if count > 1]
+    if duplicates:
+        raise ValueError(f"case identifiers must be unique, got several of {duplicates}")
+
+
+def _existing_files(folder: Path) -> list[Path]:
+    """List what a conversion would write over or would mix its cases with."""
+    files = [file for name in IMAGE_FOLDERS for file in sorted((folder / name).glob("[!.]*"))]
+    files += [*sorted((folder / QUALITY_FOLDER).glob("*.png")), folder / "dataset.json"]
+    if not (folder / RECORD_FOLDER).is_dir():
+        files += [folder / "provenance.json", folder / SPLITS_FILE]
+    return [file for file in files if file.exists()]
+
+
+def _check_split(conversion: Conversion) -> None:
+    """Leave a split alone that someone made for the preprocessed data."""
+    raw, *preprocessed = split_files(conversion)
+    for file in preprocessed:
+        if file.exists() and not (raw.exists() and file.read_bytes() == raw.read_bytes()):
+            raise FileExistsError(f"{file} was not written by this conversion, remove it or choose another dataset id")
+
+
+def _try_to_convert(case: Case, *, conversion: Conversion, run: str) -> str | None:
+    """Convert a case; return why it could not be converted, if so."""
+    try:
+        convert_case(case, conversion, run=run)
+    except ValueError as error:
+        return str(error)
+    except Exception as error:  # whatever happens to one case must not stop the others
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _examine(case: Case, *, conversion: Conversion) -> tuple[list[str], list[str]]:
+    try:
+        return [], list(load_case(case, conversion).warnings)
+    except CaseError as error:
+        return error.problems, []
+    except Exception as error:  # as above
+        return [f"{type(error).__name__}: {error}"], []

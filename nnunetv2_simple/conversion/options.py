@@ -1,0 +1,226 @@
+"""The part of the command line that all conversion scripts share."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from tqdm import tqdm
+
+from nnunetv2_simple.conversion.cases import DEFAULT_CLASS, DEFAULT_RECIPE, Case, Conversion, WalkerImage
+from nnunetv2_simple.conversion.convert import (
+    annotation_warnings_of,
+    cases_of_part,
+    check_dataset,
+    convert_dataset,
+    dropped_cases,
+    examine_cases,
+)
+from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
+
+
+def existing_path(text: str) -> Path:
+    """Return an absolute path (workers on other machines have their own current folder), which must exist."""
+    path = Path(text).absolute()
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text} does not exist")
+    return path
+
+
+def existing_folder(text: str) -> Path:
+    path = existing_path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a folder")
+    return path
+
+
+def add_option(parser: argparse.ArgumentParser, name: str, help: str, **options) -> None:
+    """Add an option with nnU-Net's single dash, the usual double one being understood as well."""
+    if "default" in options:
+        help += f". Default: {options['default']}"
+    parser.add_argument(f"-{name}", f"--{name}", help=f"[OPTIONAL] {help}", **options)
+
+
+def add_walker_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the random walker sees."""
+    add_option(parser, "walker_channel", "Channel the random walker sees, counted from 0. Default: 0", type=int)
+    add_option(parser, "walker_subtract", "Channel to subtract from it, e.g. pre-contrast", type=int)
+
+
+def add_common_options(
+    parser: argparse.ArgumentParser, *, dataset_id: int | None = None, dataset_name: str | None = None
+) -> None:
+    """Add the options that every conversion script has. Without a default, id and name are required."""
+    parser.add_argument(
+        "-d", type=int, required=dataset_id is None, default=dataset_id, help="Dataset id of the dataset to write"
+    )
+    parser.add_argument(
+        "-n", required=dataset_name is None, default=dataset_name, help="Dataset name, the Name of DatasetXXX_Name"
+    )
+    add_option(parser, "dense", "Dataset id of a fully supervised twin to write: the dense masks as labels", type=int)
+    add_option(parser, "num_test", "Number of randomly chosen cases to keep out of training", type=int, default=0)
+    add_option(parser, "test_seed", "Seed of that choice", type=int, default=0)
+    add_option(parser, "recipe", "How pseudo-masks are made", choices=list(RECIPES), default=DEFAULT_RECIPE)
+    add_option(parser, "beta", "Random walker's beta, of the recipe paper. Default: 130", type=float)
+    add_option(
+        parser,
+        "jitter_mm",
+        "Standard deviation in mm by which clicks simulated from dense masks are off",
+        type=float,
+        default=0.0,
+    )
+    add_option(parser, "jitter_seed", "Its seed", type=int, default=0)
+    add_option(parser, "np", "Cases converted at the same time", type=int, default=2)
+    add_option(parser, "num_parts", "Number of separate calls that share the cases", type=int, default=1)
+    add_option(parser, "part_id", "Which of these calls this one is, counted from 0", type=int, default=0)
+    add_option(parser, "dask", "Address of a Dask scheduler to convert the cases on, such as tcp://host:8786")
+    add_option(
+        parser,
+        "overwrite",
+        "Convert finished cases again and, unless by parts, remove cases that are no longer among the input",
+        action="store_true",
+    )
+    parser.add_argument(
+        *("--dry-run", "--dry_run", "-dry_run"),
+        action="store_true",
+        help="[OPTIONAL] Check all input, report every problem and warning, and write nothing",
+    )
+
+
+def convert(
+    find_cases: Callable[[], Sequence[Case]],
+    args: argparse.Namespace,
+    channel_names: Sequence[str],
+    *,
+    walker_image: WalkerImage = WalkerImage(),  # noqa: B008 (frozen)
+    labels: Sequence[str] = (),
+) -> int:
+    """Convert the cases as the command line asks for.
+
+    Args:
+        find_cases: Lists the cases; may raise ValueError.
+        args: What was given for :func:`add_common_options`.
+        channel_names: nnU-Net's channel names.
+        walker_image: Which channel, or difference of channels, the random walker sees.
+        labels: The classes, as in ``tumor=1 node=2``; one class by default.
+
+    Returns:
+        The exit status: 0, 1 if a case failed, 2 if nothing was done.
+    """
+    try:
+        conversion = _conversion(args, channel_names, walker_image, _parse_labels(labels))
+        cases = _with_test_cases(find_cases(), args)
+        options = {
+            "part_id": args.part_id,
+            "num_parts": args.num_parts,
+            "num_processes": args.np,
+            "dask_scheduler": args.dask,
+        }
+        report = _examine if args.dry_run else _convert
+        return report(cases, conversion, overwrite=args.overwrite, **options)
+    except (ValueError, OSError) as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1 if args.dry_run else 2
+
+
+def _parse_labels(words: Sequence[str]) -> dict[str, int]:
+    if not words:
+        return {DEFAULT_CLASS: 1}
+    labels = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not (name and value.isdecimal()) or name in labels:
+            raise ValueError(f"labels must be given like tumor=1 node=2, got {' '.join(words)}")
+        labels[name] = int(value)
+    return dict(sorted(labels.items(), key=lambda label: label[1]))
+
+
+def _conversion(
+    args: argparse.Namespace, channel_names: Sequence[str], walker_image: WalkerImage, labels: Mapping[str, int]
+) -> Conversion:
+    if not nnUNet_raw:
+        raise ValueError("nnUNet_raw must be set to the folder of nnU-Net's raw datasets")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", args.n):
+        raise ValueError(f"the dataset name may only hold letters, digits, '_', '-' and '.', got {args.n!r}")
+    for dataset_id in (args.d, args.dense):
+        if dataset_id is not None and not 1 <= dataset_id <= 999:
+            raise ValueError(f"nnU-Net's dataset ids are the numbers 1 to 999, got {dataset_id}")
+    raw = Path(nnUNet_raw)
+    folders = [raw / f"Dataset{args.d:03d}_{args.n}"]
+    if args.dense is not None:
+        folders.append(raw / f"Dataset{args.dense:03d}_{args.n}_dense")
+    check_dataset_ids(raw, folders)
+    return Conversion(
+        folders[0],
+        channel_names,
+        labels=labels,
+        walker_image=walker_image,
+        recipe=args.recipe,
+        beta=args.beta,
+        jitter_mm=args.jitter_mm,
+        jitter_seed=args.jitter_seed,
+        dense_dataset_folder=folders[1] if args.dense is not None else None,
+        preprocessed_folder=Path(nnUNet_preprocessed) if nnUNet_preprocessed else None,
+    )
+
+
+def check_dataset_ids(raw: Path, folders: Sequence[Path]) -> None:
+    """Refuse to write a dataset whose id another one has: nnU-Net finds datasets by their id alone."""
+    for folder in folders:
+        prefix = folder.name.split("_")[0]
+        same_id = {other.name for other in [*raw.glob(f"{prefix}_*"), *folders] if other.name.startswith(prefix + "_")}
+        if same_id != {folder.name}:
+            raise FileExistsError(f"dataset ids must be unique, got {sorted(same_id)}; choose another dataset id")
+
+
+def _with_test_cases(cases: Sequence[Case], args: argparse.Namespace) -> list[Case]:
+    if not 0 <= args.num_test < max(len(cases), 1):
+        raise ValueError(f"-num_test must leave some of the {len(cases)} cases for training, got {args.num_test}")
+    test = np.random.default_rng(args.test_seed).permutation(len(cases))[: args.num_test]
+    return [replace(case, is_test=case.is_test or index in test) for index, case in enumerate(cases)]
+
+
+def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, **options) -> int:
+    dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"])
+    failures = convert_dataset(cases, conversion, overwrite=overwrite, progress=progress_bar("converting"), **options)
+    if dropped:
+        print(f"removed, because no longer among the input: {', '.join(dropped)}")
+    part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
+    for identifier, warnings in annotation_warnings_of(part, conversion).items():
+        for warning in warnings:
+            print(f"WARNING {identifier}: {warning}", file=sys.stderr)
+    for identifier, reason in sorted(failures.items()):
+        print(f"FAILED {identifier}: {reason}", file=sys.stderr)
+    print(f"{len(part) - len(failures)} of {len(part)} cases converted to {conversion.dataset_folder}")
+    if not (conversion.dataset_folder / "dataset.json").exists():
+        print("There is no dataset.json yet: it is written once no case is left, if there is one to train on.")
+    return 1 if failures else 0
+
+
+def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, **options) -> int:
+    refusal = None
+    try:
+        check_dataset(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"])
+    except (ValueError, FileExistsError) as error:
+        refusal = error
+    problems, warnings = examine_cases(cases, conversion, progress=progress_bar("checking"), **options)
+    for kind, found in (("WARNING", warnings), ("PROBLEM", problems)):
+        for identifier, sentences in sorted(found.items()):
+            for sentence in sentences:
+                print(f"{kind} {identifier}: {sentence}")
+    for identifier in dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"]):
+        print(f"WARNING {identifier}: would be removed, because it is no longer among the input")
+    if refusal:
+        print(f"PROBLEM with the dataset: {refusal}")
+    num_cases = len(cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"]))
+    print(f"{num_cases} cases checked, {len(problems)} with problems, {len(warnings)} with warnings; nothing written")
+    return 1 if problems or refusal else 0
+
+
+def progress_bar(what: str) -> Callable[[Sequence, Iterator], Iterator]:
+    """Return what shows a bar over the finished cases while they are iterated over."""
+    return lambda cases, finished: tqdm(finished, total=len(cases), desc=what, unit="case")

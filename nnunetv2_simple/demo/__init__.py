@@ -1,0 +1,1 @@
+"""Synthetic breast DCE-MRI, and the whole job on it."""

@@ -1,0 +1,101 @@
+"""What the files of clicks have in common: positions in voxels or in mm of the patient, as voxels of the image."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunetv2_simple.extreme_points.bounding_boxes import box_voxels, face_centres
+from nnunetv2_simple.images import patient_axes
+
+COORDINATES = ("voxel", "LPS", "RAS")
+CORNER_INSET_VOXELS = 1e-3  # a corner of a box midway between two voxels means the inner one
+OUTSIDE_TOLERANCE_VOXELS = 0.499  # how far beyond the border of the image a position in mm may lie
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What a file says about one lesion.
+
+    Attributes:
+        title: What to call the lesion in an error.
+        positions: (6, 3) continuous voxel indices (x, y, z) in any order.
+        is_box: Whether they are the face centres of a bounding box, not clicks.
+        axes: (3, 3) the axes along which the file was made, each named after the image axis it is closest to (see
+            :func:`nnunetv2_simple.images.patient_axes`); None for the image's own.
+        class_name: The class as the file states it.
+        markup_name: Free text of 3D Slicer, which may be a class name or not.
+        point_names: The name of each position, such as "L" for the left-most one.
+    """
+
+    title: str
+    positions: np.ndarray
+    is_box: bool = False
+    axes: np.ndarray | None = None
+    class_name: str | None = None
+    markup_name: str | None = None
+    point_names: tuple[str, ...] = ()
+
+
+@contextmanager
+def error_context(where: str) -> Iterator[None]:
+    """Let a ValueError say where it happened."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def marked_positions(
+    points: object, coordinates: object, image: sitk.Image, *, is_box: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the positions of six points, or of a box from two opposite corners, and the axes of the coordinates."""
+    expected = "two opposite corners [x, y, z]" if is_box else "six points [x, y, z]"
+    points = numbers(points, (2 if is_box else 6, 3), f"expected {expected}")
+    axes = None if coordinates == "voxel" else patient_axes(image)
+    if not is_box:
+        return to_index(points, coordinates, image), axes
+    faces = face_centres(points.mean(axis=0), np.diag(abs(points[1] - points[0]) / 2))
+    return box_voxels(to_index(faces, coordinates, image), image, axes, inset_voxels=CORNER_INSET_VOXELS), axes
+
+
+def named_coordinates(name: object) -> object:
+    """Return one of :data:`COORDINATES` however its letters are written; anything else as it is."""
+    return next((known for known in COORDINATES if str(name).strip().lower() == known.lower()), name)
+
+
+def to_index(positions: np.ndarray, coordinates: object, image: sitk.Image) -> np.ndarray:
+    """Return continuous voxel indices (x, y, z) of positions (..., 3)."""
+    if coordinates not in COORDINATES:
+        raise ValueError(f"'coordinates' must be one of {COORDINATES}, got {coordinates!r}")
+    if coordinates == "voxel":
+        return positions
+    lps = positions if coordinates == "LPS" else positions * (-1, -1, 1)
+    indices = np.array([image.TransformPhysicalPointToContinuousIndex(position) for position in lps.tolist()])
+    last, beyond = np.array(image.GetSize()) - 1, 0.5 + OUTSIDE_TOLERANCE_VOXELS
+    return np.where((indices > -beyond) & (indices < last + beyond), indices.clip(0, last), indices)
+
+
+def numbers(values: object, shape: tuple[int, ...], expected: str) -> np.ndarray:
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{expected}, got {excerpt(values)}") from error
+    if array.shape != shape:
+        raise ValueError(f"{expected}, got {f'{len(array)}: ' if array.ndim else ''}{excerpt(values)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{expected} and all numbers finite, got {excerpt(values)}")
+    return array
+
+
+def objects(content: object, name: str) -> list[dict]:
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise ValueError(f"'{name}' must be a list of objects, got {excerpt(content)}")
+    return content
+
+
+def excerpt(content: object) -> str:
+    text = str(content)
+    return text if len(text) <= 300 else text[:300] + " ..."

@@ -1,0 +1,200 @@
+"""The file formats of clicks. A lesion is marked by six points in any order or by a bounding box.
+
+    .json                point lists and ROIs of 3D Slicer (.mrk.json), one lesion each; a list of two points is a box
+    .fcsv                a point list of older versions of 3D Slicer
+    .json                {"coordinates": "voxel", "points": [[x, y, z], ... six]}, or "box": two opposite corners, or
+                         "lesions": [{"label": "node", "points": [...]}, {"label": "node", "box": [...]}]
+    .csv                 columns x, y, z, or x_mm, y_mm, z_mm and coordinates; optional lesion, label, case. Each lesion
+                         has six rows (points) or two (opposite corners)
+    .nii.gz, .mha, ...   the labels 1 to 6 (ITK-SNAP), one per point
+
+"voxel" counts from 0, as ITK-SNAP and SimpleITK do; "LPS" and "RAS" are patient coordinates in mm. Every reader tells
+which positions of the image a file marks, and along which axes it was made: the image's own for voxels and label
+images, the patient's for mm, a ROI's for a ROI. :mod:`nnunetv2_simple.extreme_points.lesions` says what they mean.
+"""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from nnunetv2_simple.extreme_points.annotation import (
+    Marks,
+    error_context,
+    excerpt,
+    marked_positions,
+    named_coordinates,
+    objects,
+)
+from nnunetv2_simple.extreme_points.slicer_markups import read_fcsv, read_markups
+from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, check_same_geometry, read_volume, spacing_zyx_mm
+
+ANNOTATION_FILE_ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv", *IMAGE_FILE_ENDINGS)
+POINT_LABELS = {1, 2, 3, 4, 5, 6}  # of label images
+
+
+def read_marks(file: str, image: sitk.Image, *, case: str) -> list[Marks]:
+    """Read all lesions that a file marks in one case.
+
+    Args:
+        file: Of any of the formats; its ending and its content tell which.
+        image: The image of the case.
+        case: The case identifier; selects the rows of a CSV file with a column ``case``.
+
+    Raises:
+        ValueError: If the file cannot be read or is not of its format. Naming the file is left to the caller.
+    """
+    ending = Path(file).suffix.lower()
+    if ending == ".fcsv":
+        return [read_fcsv(file, image)]
+    if ending == ".csv":
+        return _csv_lesions(file, image, case)
+    if ending == ".json":
+        content = _read_json(file)
+        is_slicer = isinstance(content, dict) and "markups" in content
+        return read_markups(content["markups"], image) if is_slicer else _json_lesions(content, image)
+    return [_label_image_lesion(file, image)]
+
+
+def csv_cases(file: str) -> set[str]:
+    """Return the case identifiers in a CSV file that serves a whole dataset.
+
+    Raises:
+        ValueError: If the file cannot be read or has no column ``case``.
+    """
+    columns, rows = read_csv(file)
+    if "case" not in columns:
+        raise ValueError(f"a CSV file for a whole dataset needs a column 'case', got the columns {columns}")
+    return {row["case"] for row in rows}
+
+
+def _read_json(file: str) -> object:
+    try:
+        with open(file, encoding="utf-8-sig") as stream:
+            return json.load(stream)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"cannot be read as JSON: {error}") from error
+
+
+def _json_lesions(content: object, image: sitk.Image) -> list[Marks]:
+    keys = ("points", "box", "lesions")
+    if not isinstance(content, dict) or "coordinates" not in content or sum(key in content for key in keys) != 1:
+        raise ValueError(
+            f"expected an object with 'coordinates' and one of {keys}, or with the 'markups' of 3D Slicer, "
+            f"got {excerpt(content)}"
+        )
+    entries = objects(content["lesions"], "lesions") if "lesions" in content else [content]
+    if not entries:
+        raise ValueError("'lesions' is empty")
+    lesions = []
+    for number, entry in enumerate(entries, start=1):
+        title = f"lesion {number}"
+        with error_context(title):
+            is_box, class_name = "box" in entry, entry.get("label")
+            if is_box == ("points" in entry):
+                raise ValueError(f"expected either 'points' or 'box', got {excerpt(entry)}")
+            if not (class_name is None or isinstance(class_name, str)):
+                raise ValueError(f"'label' must be the name of a class, got {class_name!r}")
+            points = entry["box" if is_box else "points"]
+            coordinates = named_coordinates(content["coordinates"])
+            positions, axes = marked_positions(points, coordinates, image, is_box=is_box)
+            lesions.append(Marks(title, positions, is_box, axes, class_name=class_name))
+    return lesions
+
+
+def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
+    columns, rows = read_csv(file)
+    in_mm = {"x_mm", "y_mm", "z_mm"} <= set(columns)
+    if in_mm == ({"x", "y", "z"} <= set(columns)):
+        raise ValueError(f"expected the columns x, y, z (voxels) or else x_mm, y_mm, z_mm, got {columns}")
+    rows = [row for row in rows if row.get("case", case) == case]
+    if not rows:
+        raise ValueError("no row belongs to the case")
+    groups = {}
+    for row in rows:
+        groups.setdefault((row.get("lesion", ""), row.get("label", "")), []).append(row)
+    lesions = []
+    for number, ((name, class_name), members) in enumerate(groups.items(), start=1):
+        title = f"lesion {name or number}" + (f" of label {class_name}" if class_name else "")
+        with error_context(title):
+            if len(members) not in (2, 6):
+                raise ValueError(
+                    f"expected six rows (extreme points) or two (corners of a bounding box), got {len(members)}"
+                )
+            points = [[row[axis + ("_mm" if in_mm else "")] for axis in "xyz"] for row in members]
+            coordinates = {named_coordinates(row.get("coordinates") or ("" if in_mm else "voxel")) for row in members}
+            if len(coordinates) != 1 or not coordinates <= ({"LPS", "RAS"} if in_mm else {"voxel"}):
+                raise ValueError(
+                    f"the column 'coordinates' must be LPS or RAS for x_mm, y_mm, z_mm and voxel or missing for "
+                    f"x, y, z, the same for the whole lesion; got {sorted(coordinates)} and the columns {columns}"
+                )
+            is_box = len(members) == 2
+            positions, axes = marked_positions(points, coordinates.pop(), image, is_box=is_box)
+            lesions.append(Marks(title, positions, is_box, axes, class_name=class_name or None))
+    return lesions
+
+
+def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns, in lower case, and the rows that are not blank, a value for each column.
+
+    As spreadsheets write them: separated by semicolons wherever the comma is the decimal mark, with a first line that
+    names the separator, with blank columns at the end, without the separators of blank values at the end of a row.
+
+    Raises:
+        ValueError: If the file cannot be read or is no such table. Naming the file is left to the caller.
+    """
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            text = stream.read()
+        named = re.match(r"\s*sep=(.)[ \t]*\r?\n", text)
+        text = text[named.end() :] if named else text
+        separator = named[1] if named else max(",;\t", key=text.lstrip().partition("\n")[0].count)
+        table = [[value.strip() for value in row] for row in csv.reader(io.StringIO(text), delimiter=separator)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"cannot be read as CSV: {error}") from error
+    table = [row for row in table if any(row)]
+    num_columns = max((place + 1 for place, column in enumerate(table[0]) if column), default=0) if table else 0
+    columns = [column.lower() for column in table[0][:num_columns]] if table else []
+    if len(set(columns)) != len(columns):
+        raise ValueError(f"the columns must differ, got {columns}")
+    rows = [row[:num_columns] + [""] * (num_columns - len(row)) for row in table[1:]]
+    if beyond := [row for row in table[1:] if any(row[num_columns:])]:
+        raise ValueError(f"expected a value for each of the columns {columns}, got {beyond[0]}")
+    if separator != ",":
+        coordinates = [column.removesuffix("_mm") in ("x", "y", "z") for column in columns]
+        rows = [[v.replace(",", ".") if c else v for v, c in zip(row, coordinates, strict=True)] for row in rows]
+    return columns, [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _label_image_lesion(file: str, image: sitk.Image) -> Marks:
+    """Read the labels 1 to 6, one per point; of several voxels the one nearest to their centroid is meant."""
+    label_image = read_volume(file)
+    check_same_geometry(image, label_image, names=("the image", "the label image"))
+    array = sitk.GetArrayViewFromImage(label_image)
+    labels = set(np.unique(array).tolist()) - {0}
+    if labels != POINT_LABELS:
+        raise ValueError(
+            f"the labels 1 to 6 must mark one point each: missing are {sorted(POINT_LABELS - labels) or 'none'}, "
+            f"unknown are {excerpt(sorted(labels - POINT_LABELS)) if labels - POINT_LABELS else 'none'}"
+        )
+    points = []
+    for label in sorted(POINT_LABELS):
+        voxels = np.argwhere(array == label)
+        first = voxels.min(axis=0)
+        marked = np.zeros(voxels.max(axis=0) - first + 1, dtype=bool)
+        marked[tuple((voxels - first).T)] = True
+        _, num_places = ndimage.label(marked, np.ones((3, 3, 3)))
+        if num_places > 1:
+            raise ValueError(
+                f"each label must mark one point, but label {label} lies at {num_places} places that do not touch, "
+                f"among them {voxels[0][::-1].tolist()} and {voxels[-1][::-1].tolist()} (x, y, z); several lesions "
+                "need a label image each: <case>.<name>.nii.gz"
+            )
+        distances_mm = np.linalg.norm((voxels - voxels.mean(axis=0)) * spacing_zyx_mm(image), axis=1)
+        points.append(voxels[np.argmin(distances_mm)][::-1])
+    return Marks("label image", np.array(points, dtype=float))

@@ -1,0 +1,228 @@
+"""Initial pseudo-mask: extreme points -> shortest-path scribbles -> random walker (SimPLe, section 2.1).
+
+Two recipes: "paper" follows the publication, "robust" (:mod:`nnunetv2_simple.pseudo_mask.robust_recipe`) says more of
+what the clicks mean.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from nnunetv2_simple.extreme_points.box import LesionBox
+from nnunetv2_simple.pseudo_mask.random_walker import RandomWalker, gradient_weights
+from nnunetv2_simple.pseudo_mask.robust_recipe import (
+    BACKGROUND_THRESHOLD,
+    FOREGROUND_THRESHOLD,
+    robust_region,
+    robust_walk,
+)
+from nnunetv2_simple.pseudo_mask.scribbles import Recipe, check_recipe, checked_inputs, draw_scribbles
+
+STD_MARGIN_VOXELS = (10, 20, 20)  # (z, y, x) around the box: whose intensities scale beta, as in the published script
+PAPER_DEFAULTS = {"beta": 130.0, "foreground_threshold": 0.8, "background_threshold": 0.1, "num_refinements": 7}
+
+
+def generate_pseudo_mask(
+    image: np.ndarray,
+    extreme_points: Sequence,
+    *,
+    spacing_mm: Sequence[float],
+    beta: float = 130.0,
+    foreground_threshold: float = 0.8,
+    background_threshold: float = 0.1,
+    num_refinements: int = 7,
+    ignore_label: int = 2,
+    recipe: Recipe = "paper",
+    axes: np.ndarray | None = None,
+    scribbles: np.ndarray | None = None,
+    return_probability: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Turn six extreme points into a pseudo-mask of foreground, background and unlabelled voxels.
+
+    Recipe "paper": the first walk starts from the scribbles (foreground) and every voxel outside the box (background).
+    Voxels whose probability exceeds ``foreground_threshold`` or stays below ``background_threshold`` become seeds of
+    the next walk. After the last one the voxels of the box above ``foreground_threshold`` are foreground, its other
+    voxels unlabelled; everything outside the box is background. The published script leaves a collar of 5 voxels round
+    the box unseeded, the paper, which is followed here, does not.
+
+    Recipe "robust": see :mod:`nnunetv2_simple.pseudo_mask.robust_recipe`. Voxels inside the box may be background too.
+    It has no options: ``beta`` to ``num_refinements`` are the paper's.
+
+    Args:
+        image: (z, y, x), finite intensities. They are used as they are: beta depends on their scale.
+        extreme_points: (6, 3) voxels (z, y, x), two along each axis. Points on the image border are legal.
+        spacing_mm: Voxel size (z, y, x).
+        beta: Penalty on intensity differences in scikit-image's scale, which divides by the standard deviation of the
+            intensities; here of the box extended by 10, 20, 20 voxels (z, y, x) and clipped to the image.
+        foreground_threshold: Probability in (0, 1) above which a voxel is foreground.
+        background_threshold: Probability in (0, 1) below which a voxel seeds the background of the next walk.
+        num_refinements: Number of walks after the first one, at least 0.
+        ignore_label: Label of the unlabelled voxels, 2 to 255.
+        recipe: "paper" or "robust".
+        axes: (3, 3) patient axes of an oblique image, along which the points are extreme; the image's own if None.
+        scribbles: (z, y, x) bool, what :func:`draw_scribbles` drew for these points, where it is there already.
+        return_probability: Whether to return the probability of the last walk as well.
+
+    Returns:
+        (z, y, x) uint8 in {0, 1, ignore_label}; on request also (z, y, x) float in [0, 1], 0 outside the box.
+
+    Raises:
+        ValueError: As :func:`draw_scribbles`, if an option is out of its range or not the recipe's, if the image is
+            constant around the box, and if the scribbles leave the box.
+
+    Reference:
+        Zhong & Wang, SimPLe, MICCAI 2023, section 2.1; Grady, Random walks for image segmentation, TPAMI 2006.
+    """
+    options = {
+        "beta": beta,
+        "foreground_threshold": foreground_threshold,
+        "background_threshold": background_threshold,
+        "num_refinements": num_refinements,
+    }
+    _check_options(options, ignore_label, recipe)
+    image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, recipe, axes, scribbles)
+    region, probability = _last_walk(image, box, scribbles, spacing_mm, recipe, options)
+    if recipe == "robust":
+        foreground, background = probability > FOREGROUND_THRESHOLD, probability < BACKGROUND_THRESHOLD
+    else:
+        foreground, background = probability > foreground_threshold, ~box.contains(region)
+
+    pseudo_mask = np.zeros(image.shape, dtype=np.uint8)
+    pseudo_mask[region] = np.where(background, 0, ignore_label)
+    pseudo_mask[region][foreground] = 1
+    if not return_probability:
+        return pseudo_mask
+    whole = np.zeros(image.shape)
+    whole[region] = probability
+    return pseudo_mask, whole
+
+
+def dense_pseudo_mask(
+    image: np.ndarray,
+    extreme_points: Sequence,
+    *,
+    spacing_mm: Sequence[float],
+    beta: float = 130.0,
+    recipe: Recipe = "paper",
+    axes: np.ndarray | None = None,
+    scribbles: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make a mask without unlabelled voxels: foreground where the last walk's probability exceeds 0.5.
+
+    Args:
+        image: As all others, see :func:`generate_pseudo_mask`.
+        extreme_points: As above.
+        spacing_mm: As above.
+        beta: As above.
+        recipe: As above.
+        axes: As above.
+        scribbles: As above.
+
+    Returns:
+        (z, y, x) bool, the foreground, and (z, y, x) float in [0, 1], the probability; it is 0 outside the box.
+
+    Raises:
+        ValueError: As :func:`generate_pseudo_mask`.
+    """
+    options = PAPER_DEFAULTS | {"beta": beta}
+    _check_options(options, 2, recipe)
+    image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, recipe, axes, scribbles)
+    region, in_region = _last_walk(image, box, scribbles, spacing_mm, recipe, options)
+    probability = np.zeros(image.shape)
+    probability[region] = in_region
+    return probability > 0.5, probability
+
+
+def _last_walk(
+    image: np.ndarray, box: LesionBox, scribbles: np.ndarray, spacing_mm: Sequence[float], recipe: str, options: dict
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Return the region of the image that a recipe looks at, and the probability of its last walk there."""
+    # walks end at the background seeds that touch the box, so nothing further out can matter
+    region = robust_region(box) if recipe == "robust" else box.region((1, 1, 1))
+    around = image[region if recipe == "robust" else box.region(STD_MARGIN_VOXELS)]
+    if around.min() == around.max():
+        raise ValueError(f"image is constant ({around.flat[0]}) in and around the box of the extreme points")
+    if recipe == "robust":
+        return region, robust_walk(image[region], scribbles[region], box, region, spacing_mm=spacing_mm)
+    weights = gradient_weights(image[region], spacing_mm=spacing_mm, beta=options["beta"], intensity_std=around.std())
+    return region, _refined_walks(RandomWalker(weights), scribbles[region], ~box.contains(region), options)
+
+
+def _refined_walks(walker: RandomWalker, scribbles: np.ndarray, outside: np.ndarray, options: dict) -> np.ndarray:
+    """Walk, turn what is certain into seeds, walk again; return the probability of the last walk."""
+    foreground, background = scribbles, outside
+    probability = walker.walk(foreground, background)
+    for _ in range(options["num_refinements"]):
+        foreground = foreground | (probability > options["foreground_threshold"])
+        background = background | (probability < options["background_threshold"])
+        probability = walker.walk(foreground, background, initial=probability)
+    return probability
+
+
+def merge_pseudo_masks(pseudo_masks: Iterable[np.ndarray], labels: Sequence[int], *, ignore_label: int) -> np.ndarray:
+    """Merge the pseudo-masks of several lesions of one image.
+
+    A voxel gets the label of the lesions that claim it. Where lesions of different labels claim it, or none claims it
+    but it is unlabelled in one of them, it is unlabelled. With one lesion of label 1 the result is its pseudo-mask.
+
+    Args:
+        pseudo_masks: (z, y, x) each, 1 on the lesion, 0 background, any other value unlabelled. One after the other is
+            looked at, so they need not be in memory together.
+        labels: The label of each lesion, in 1..ignore_label - 1.
+        ignore_label: Label of the unlabelled voxels.
+
+    Returns:
+        (z, y, x) uint8.
+    """
+    unlabelled, claims = False, dict.fromkeys(labels, False)
+    for pseudo_mask, label in zip(pseudo_masks, labels, strict=True):
+        unlabelled = unlabelled | (pseudo_mask > 1)
+        claims[label] = claims[label] | (pseudo_mask == 1)
+    merged = np.where(unlabelled, ignore_label, 0).astype(np.uint8)
+    for label, claim in claims.items():
+        merged[claim] = label
+    merged[sum(claim.astype(np.uint8) for claim in claims.values()) > 1] = ignore_label
+    return merged
+
+
+def _check_options(options: dict, ignore_label: int, recipe: str) -> None:
+    check_recipe(recipe)
+    if recipe == "robust" and options != PAPER_DEFAULTS:
+        changed = {name: value for name, value in options.items() if value != PAPER_DEFAULTS[name]}
+        raise ValueError(f'the recipe "robust" has no options, got {changed}; they belong to the recipe "paper"')
+    if not 0 < options["background_threshold"] < options["foreground_threshold"] < 1:
+        raise ValueError(
+            f"thresholds must satisfy 0 < background < foreground < 1, "
+            f"got background_threshold {options['background_threshold']} "
+            f"and foreground_threshold {options['foreground_threshold']}"
+        )
+    if not (options["beta"] > 0 and options["num_refinements"] >= 0 and 2 <= ignore_label <= 255):
+        raise ValueError(
+            f"beta must be positive, num_refinements at least 0 and ignore_label in 2..255, "
+            f"got {options['beta']}, {options['num_refinements']} and {ignore_label}"
+        )
+
+
+def _prepare(
+    image: np.ndarray,
+    extreme_points: Sequence,
+    spacing_mm: Sequence[float],
+    recipe: str,
+    axes: np.ndarray | None,
+    scribbles: np.ndarray | None,
+) -> tuple[np.ndarray, LesionBox, np.ndarray, tuple[float, ...]]:
+    """Check what is given, draw the scribbles where they are not."""
+    image, extreme_points, spacing_mm, box = checked_inputs(image, extreme_points, spacing_mm, axes)
+    if scribbles is None:
+        scribbles = draw_scribbles(image, extreme_points, spacing_mm=spacing_mm, recipe=recipe, axes=axes)
+    elif scribbles.shape != image.shape or scribbles.dtype != bool:
+        raise ValueError(
+            f"scribbles must be boolean of the image's shape {image.shape}, got {scribbles.dtype} {scribbles.shape}"
+        )
+    num_inside = np.count_nonzero(scribbles[box.slices] & box.contains(box.slices))
+    if not 0 < num_inside == np.count_nonzero(scribbles):
+        raise ValueError(
+            f"scribbles must lie in the box of the extreme points, got {num_inside} of "
+            f"{np.count_nonzero(scribbles)} voxels inside"
+        )
+    return image, box, scribbles, spacing_mm

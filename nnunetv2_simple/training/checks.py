@@ -1,0 +1,92 @@
+"""What the trainers refuse, said before any time is spent on it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_simple.nnunet.versions import (
+    annotated_labels,
+    case_identifiers,
+    load_preprocessed_case,
+    open_dataset,
+)
+
+
+@contextmanager
+def naming_plans_and_dataset_json(plans: dict, *_, **__) -> Iterator[None]:
+    """Name plans and dataset.json where nnU-Net fails on them: its own error may be no more than a missing key.
+
+    Args:
+        plans: The plans; whatever else a trainer is made of may follow.
+
+    Raises:
+        ValueError: From the error of nnU-Net's.
+        NotImplementedError: For a network that a phase cannot learn with.
+    """
+    names = [plans.get(key, f"(no {key})") for key in ("plans_name", "dataset_name")]
+    files = f"{names[0]}.json or dataset.json of {names[1]}"
+    try:
+        yield
+    except NotImplementedError as error:
+        raise NotImplementedError(f"{error} (the network is that of {files})") from error
+    except (KeyError, TypeError, AttributeError, AssertionError, ImportError) as error:
+        raise ValueError(
+            f"nnU-Net can do nothing with {files}, is one of them damaged? {type(error).__name__}: {error}"
+        ) from error
+
+
+def refuse_unsupported(trainer: nnUNetTrainer) -> None:
+    """Refuse what nnU-Net can do and weak labels cannot.
+
+    Raises:
+        NotImplementedError: For cascades and region-based labels.
+        ValueError: For a dataset without an ignore label.
+    """
+    name = type(trainer).__name__
+    if trainer.is_cascaded:
+        raise NotImplementedError(f"{name} cannot train cascades, use the configuration 3d_fullres or 3d_lowres")
+    if trainer.label_manager.has_regions:
+        raise NotImplementedError(f"{name} cannot train region-based labels, declare each label as one integer")
+    if not trainer.label_manager.has_ignore_label:
+        raise ValueError(
+            f"{name} needs a dataset with an 'ignore' label for the unlabelled voxels, but the labels of "
+            f"{trainer.plans_manager.dataset_name} are {trainer.dataset_json['labels']}; nnUNetv2_simple_convert "
+            f"writes such datasets"
+        )
+
+
+def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -> None:
+    """Refuse cases preprocessed before their labels became what they are: nnU-Net's data loader would end with a
+    KeyError.
+
+    Raises:
+        ValueError: Naming the case and the command that helps.
+    """
+    folder = trainer.preprocessed_dataset_folder
+    dataset = open_dataset(folder, cases)
+    for case in case_identifiers(dataset):
+        *_, properties = load_preprocessed_case(dataset, case)
+        # only with an ignore label does nnU-Net note where any label is, under a tuple of all others
+        if annotated_labels(trainer.label_manager) not in properties["class_locations"]:
+            raise ValueError(
+                f"case {case} in {folder} was preprocessed when its labels were others or had no 'ignore' (they are "
+                f"{trainer.dataset_json['labels']} now), or by nnU-Net before 2.6: run nnUNetv2_preprocess "
+                f"-d {trainer.plans_manager.dataset_name} -plans_name {trainer.plans_manager.plans_name} "
+                f"-c {trainer.configuration_name} again"
+            )
+
+
+def refuse_labels_out_of_range(batch: dict, highest_label: int, *, folder: str) -> None:
+    """Refuse a batch with labels that are none of the dataset's.
+
+    Raises:
+        ValueError: Naming the cases.
+    """
+    target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+    if target.min() < 0 or target.max() > highest_label:
+        raise ValueError(
+            f"the labels of a case must be 0 to {highest_label}, but one of {', '.join(batch['keys'])} in {folder} has "
+            f"{target.min():.0f} to {target.max():.0f}; nnUNetv2_plan_and_preprocess --verify_dataset_integrity finds "
+            f"the file"
+        )

@@ -1,0 +1,139 @@
+"""Dense pseudo-masks, predicted for the training cases: what the retraining learns from.
+
+Each is written once, as an image in the case's original geometry, for people to look at and to correct.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import torch
+from batchgenerators.utilities.file_and_folder_operations import join, maybe_mkdir_p
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from nnunetv2_simple.files import PARTIAL
+from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
+from nnunetv2_simple.parallel import in_background
+from nnunetv2_simple.pseudo_mask.fusion import read_walker_probabilities, weigh_evidence
+
+PARTIAL_PSEUDO_MASK = f"{PARTIAL}mask_"  # before the name, as the file ending tells nnU-Net's writers the format
+
+
+class PseudoMaskWriter(NamedTuple):
+    """Turns what a network predicts of a case into its pseudo-mask; see :func:`write_pseudo_masks`.
+
+    Attributes:
+        plans_manager: nnU-Net's plans.
+        configuration_manager: The network's configuration.
+        dataset_json: The dataset.
+        weak_label_folder: As for :func:`write_pseudo_masks`, and so are all others.
+        output_folder: See there.
+        network_weight: See there.
+        walker_dataset_folder: See there.
+    """
+
+    plans_manager: PlansManager
+    configuration_manager: ConfigurationManager
+    dataset_json: dict
+    weak_label_folder: str
+    output_folder: str
+    network_weight: float | None
+    walker_dataset_folder: Path | None
+
+    def file(self, case: str) -> str:
+        return join(self.output_folder, case + self.dataset_json["file_ending"])
+
+    def write(self, case: str, logits: torch.Tensor, properties: dict) -> None:
+        label_manager = self.plans_manager.get_label_manager(self.dataset_json)
+        reader_writer = self.plans_manager.image_reader_writer_class()
+        mask, probabilities = convert_predicted_logits_to_segmentation_with_correct_shape(
+            logits,
+            self.plans_manager,
+            self.configuration_manager,
+            label_manager,
+            properties,
+            return_probabilities=True,
+        )
+        weak_label = reader_writer.read_seg(join(self.weak_label_folder, case + self.dataset_json["file_ending"]))[0][0]
+        if self.network_weight is not None and self.walker_dataset_folder is not None:
+            walker = read_walker_probabilities(self.walker_dataset_folder, case, label_manager.foreground_labels)
+            mask = weigh_evidence(walker, probabilities, network_weight=self.network_weight)
+        elif self.network_weight is not None:
+            mask = np.where(weak_label == label_manager.ignore_label, mask, weak_label).astype(np.uint8)
+        mask[weak_label == 0] = 0
+        beside = join(self.output_folder, f"{PARTIAL_PSEUDO_MASK}{uuid4().hex}_{os.path.basename(self.file(case))}")
+        try:
+            reader_writer.write_seg(mask, beside, properties)
+            written = reader_writer.read_seg(beside)[0][0]
+            if not np.array_equal(written, mask):  # SimpleITK says nothing of a full disk
+                raise OSError("what is on disk is something else, is it full?")
+            os.replace(beside, self.file(case))
+        except (OSError, RuntimeError) as error:  # SimpleITK raises the latter
+            raise OSError(f"the pseudo-mask {self.file(case)} could not be written: {error}") from error
+
+
+def write_pseudo_masks(
+    predictor: nnUNetPredictor,
+    dataset,
+    *,
+    weak_label_folder: str,
+    output_folder: str,
+    log: Callable[[str], None],
+    network_weight: float | None = None,
+    walker_dataset_folder: Path | None = None,
+    num_processes: int = default_num_processes,
+) -> None:
+    """Predict the cases of a dataset and write dense masks; masks that exist already are kept.
+
+    What the weak label calls background, which is all that lies outside the box of the extreme points, is background.
+    Elsewhere the network decides, alone (as in the paper) or, with a ``network_weight``, together with the random
+    walker (:mod:`nnunetv2_simple.pseudo_mask.fusion`). Without the walker's probabilities what the weak label calls
+    foreground then stays foreground.
+
+    The network predicts in this process while others resample and write, as in nnU-Net's validation.
+
+    Args:
+        predictor: With an initialised network.
+        dataset: Preprocessed cases to predict, one of nnU-Net's datasets.
+        weak_label_folder: Holds the weak label of each case in its original geometry.
+        output_folder: Gets ``<case identifier><file ending>``.
+        log: Called with one line per case.
+        network_weight: How much the network's opinion counts beside the walker's; None: it alone decides.
+        walker_dataset_folder: Where the walker's probabilities are; None where there are none.
+        num_processes: Processes that resample and write; with 1 this one does.
+
+    Raises:
+        OSError: If a mask cannot be written.
+
+    Reference:
+        Zhong & Wang, SimPLe, MICCAI 2023, section 2.3.
+    """
+    maybe_mkdir_p(output_folder)
+    writer = PseudoMaskWriter(
+        predictor.plans_manager,
+        predictor.configuration_manager,
+        predictor.dataset_json,
+        weak_label_folder,
+        output_folder,
+        network_weight,
+        walker_dataset_folder,
+    )
+    cases = case_identifiers(dataset)
+    missing = [case for case in cases if not os.path.isfile(writer.file(case))]
+    if len(missing) < len(cases):
+        log(f"pseudo-masks: {len(cases) - len(missing)} of {len(cases)} are there already")
+
+    def predictions():
+        for number, case in enumerate(missing, start=1):
+            log(f"pseudo-mask {number}/{len(missing)}: predicting {case}")
+            image, _, properties = load_preprocessed_case(dataset, case)
+            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(image[:])))
+            yield case, logits.cpu(), properties
+
+    in_background(writer.write, predictions(), num_processes=min(num_processes, len(missing)))

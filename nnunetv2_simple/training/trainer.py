@@ -1,0 +1,275 @@
+"""An nnU-Net trainer that goes through several phases in one run.
+
+Epochs are counted over all phases, so nnU-Net's loop, logs, checkpoints and ``--c`` work as they are: the epoch alone
+tells the phase. Between two phases
+
+    1. checkpoint_latest.pth is written: from here on ``--c`` starts with step 2,
+    2. the finished phase's weights are kept as checkpoint_<phase>.pth,
+    3. before a phase that learns pseudo-masks these are predicted (those already there are kept), and the weights
+       are drawn anew,
+    4. optimiser, learning rate and loss of the next phase are set up.
+
+Every step may be interrupted and repeated.
+"""
+
+import os
+from functools import wraps
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from batchgenerators.utilities.file_and_folder_operations import join
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_simple.nnunet.versions import logged_values
+from nnunetv2_simple.training.checks import (
+    naming_plans_and_dataset_json,
+    refuse_labels_out_of_range,
+    refuse_labels_without_ignore,
+    refuse_unsupported,
+)
+from nnunetv2_simple.training.feature_tap import FeatureTap
+from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
+from nnunetv2_simple.training.phases import Phase, first_epoch, phase_at
+from nnunetv2_simple.training.progress_plot import plot_phases
+from nnunetv2_simple.training.pseudo_mask_trainer import PseudoMaskTrainer
+
+LOGGED_TERMS = (
+    "segmentation_loss",
+    "contrastive",
+    "crf",
+    "propagation",
+    "propagated_share",
+    "accepted_positives",
+    "accepted_negatives",
+)
+
+
+class PhasedTrainer(PseudoMaskTrainer):
+    """Trains :attr:`phases` one after the other. Subclasses name the phases and nothing else.
+
+    Raises:
+        NotImplementedError: For cascades, region-based labels and networks without nnU-Net's decoder.
+        ValueError: For a dataset without an ignore label, and for plans or a dataset.json nnU-Net fails on.
+    """
+
+    phases: tuple[Phase, ...]
+
+    @wraps(nnUNetTrainer.__init__)
+    def __init__(self, *args, **kwargs):
+        with naming_plans_and_dataset_json(*args, **kwargs):
+            super().__init__(*args, **kwargs)
+        refuse_unsupported(self)
+        self.num_epochs = sum(phase.num_epochs for phase in self.phases)
+        self._feature_tap: FeatureTap | None = None
+        self._iteration = 0
+        for key in LOGGED_TERMS:
+            logged_values(self)[key] = []
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the current epoch."""
+        return phase_at(self.phases, self.current_epoch)
+
+    @property
+    def learns_pseudo_masks(self) -> bool:
+        return self.phase.labels == "pseudo_masks" and self.current_epoch < self.num_epochs
+
+    # ---- setting up a phase -------------------------------------------------------------------------------------
+
+    def initialize(self) -> None:
+        with naming_plans_and_dataset_json(self.plans_manager.plans):
+            super().initialize()
+            for phase in self.phases:  # refuses other networks, now and not when the phase begins
+                FeatureTap(self.network, phase.tap).close()
+            self._set_up_phase()
+
+    def configure_optimizers(self):
+        self.initial_lr = self.phase.initial_lr
+        optimizer, _ = super().configure_optimizers()
+        return optimizer, self._lr_scheduler(optimizer)
+
+    def _lr_scheduler(self, optimizer: torch.optim.Optimizer) -> PolyLRScheduler:
+        phase = self.phase
+        return PhasePolyLRScheduler(optimizer, phase.initial_lr, phase.num_epochs, first_epoch(self.phases, phase))
+
+    def _build_loss(self):
+        loss = super()._build_loss()
+        if self.learns_pseudo_masks or self.phase.segmentation_loss == "dice_ce":
+            return loss  # nnU-Net's own, which leaves ignored voxels out
+        partial_cross_entropy = PartialCrossEntropyLoss(self.label_manager.ignore_label)
+        if self.enable_deep_supervision:
+            loss.loss = partial_cross_entropy
+        else:
+            loss = partial_cross_entropy
+        return loss
+
+    def _set_up_phase(self) -> None:
+        """Set whatever follows from the phase and is not restored from a checkpoint."""
+        phase = self.phase
+        self.num_iterations_per_epoch = phase.num_iterations_per_epoch
+        self.num_val_iterations_per_epoch = phase.num_val_iterations_per_epoch
+        self.lr_scheduler = self._lr_scheduler(self.optimizer)
+        self.loss = self._build_loss()
+        self._close_feature_tap()
+        if phase.labels == "weak":
+            if phase.voxel_term is not None:
+                self._feature_tap = FeatureTap(self.network, phase.tap)
+            self.loss = PhaseLoss(
+                self.loss,
+                phase.voxel_term,
+                self._feature_tap,
+                foreground_labels=self.label_manager.foreground_labels,
+                ignore_label=self.label_manager.ignore_label,
+                spacing_mm=self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :],
+            )
+        if self._do_i_compile():
+            torch._dynamo.reset()  # a compiled network keeps the hooks it was compiled with
+
+    def _close_feature_tap(self) -> None:
+        if self._feature_tap is not None:
+            self._feature_tap.close()
+            self._feature_tap = None
+
+    # ---- from one phase to the next -----------------------------------------------------------------------------
+
+    def _starts_phase(self) -> bool:
+        return self.current_epoch == first_epoch(self.phases, self.phase)
+
+    def _begin_phase(self) -> None:
+        """Turn what the previous phase left into the start of the present one."""
+        index = self.phases.index(self.phase)
+        if index > 0:
+            self._save_checkpoint_before_epoch(f"checkpoint_{self.phases[index - 1].name}.pth")
+        self.print_to_log_file(f"Phase {self.phase.name}: {self.phase}")
+        if self.learns_pseudo_masks:
+            self._close_feature_tap()
+            self.write_pseudo_masks(network_weight=self.phase.network_weight)
+            self._draw_new_weights()
+        self.optimizer, self.lr_scheduler = self.configure_optimizers()
+        self._best_ema = None
+        self._set_up_phase()
+
+    def _save_checkpoint_before_epoch(self, name: str) -> None:
+        """Save a checkpoint that continues with the current epoch (nnU-Net stores the one after it)."""
+        self.current_epoch -= 1
+        self.save_checkpoint(join(self.output_folder, name))
+        self.current_epoch += 1
+
+    # ---- nnU-Net's loop -----------------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        if self.local_rank == 0:  # the first to ask for the split writes splits_final.json: one process only
+            refuse_labels_without_ignore(self, sorted(set().union(*self.do_split())))
+            self._remove_half_written_files()
+        if self.is_ddp:
+            dist.barrier()
+        if any(phase.network_weight is not None for phase in self.phases):
+            self._say_where_pseudo_masks_come_from()
+        self._note_start()
+        if self._starts_phase():
+            self._begin_phase()
+        super().on_train_start()
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._iteration = 0
+
+    def train_step(self, batch: dict) -> dict:
+        if self.phase.lr_decays_every == "iteration":
+            self.lr_scheduler.step(self.current_epoch + self._iteration / self.num_iterations_per_epoch)
+        self._iteration += 1
+        output = super().train_step(self._seen_by_loss(batch))
+        return output | self.loss.terms if isinstance(self.loss, PhaseLoss) else output
+
+    def validation_step(self, batch: dict) -> dict:
+        return super().validation_step(self._seen_by_loss(batch))
+
+    def _seen_by_loss(self, batch: dict) -> dict:
+        """Show the image to the loss, which nnU-Net shows output and target only."""
+        folder = self.preprocessed_dataset_folder
+        refuse_labels_out_of_range(batch, self.label_manager.ignore_label, folder=folder)
+        if isinstance(self.loss, PhaseLoss):
+            batch["data"] = self.loss.image = batch["data"].to(self.device, non_blocking=True)
+        return batch
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        super().on_train_epoch_end(train_outputs)
+        if self.is_ddp:
+            outputs_of_all = [None] * dist.get_world_size()
+            dist.all_gather_object(outputs_of_all, train_outputs)
+            train_outputs = [output for outputs in outputs_of_all for output in outputs]
+        for key in LOGGED_TERMS:
+            values = [output[key] for output in train_outputs if np.isfinite(output.get(key, np.nan))]
+            mean = float(np.mean(values)) if values else float("nan")
+            self.logger.log(key, mean, self.current_epoch)
+            if values:
+                self.print_to_log_file(key, f"{mean:.4f}")
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        super().on_validation_epoch_end(val_outputs)
+        if self._starts_phase():  # the moving average, and with it checkpoint_best.pth, starts anew with each phase
+            values = logged_values(self)
+            values["ema_fg_dice"][-1] = values["mean_fg_dice"][-1]
+
+    def on_epoch_end(self) -> None:
+        super().on_epoch_end()
+        if self.local_rank == 0:
+            plot_phases(self.phases, logged_values(self), self.output_folder)
+        if self._starts_phase() and self.current_epoch < self.num_epochs:
+            self._save_checkpoint_before_epoch("checkpoint_latest.pth")
+            if self.learns_pseudo_masks:
+                self._shut_down_dataloaders()
+            self._begin_phase()
+            if self.learns_pseudo_masks:
+                self.dataloader_train, self.dataloader_val = self.get_dataloaders()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        self._close_feature_tap()
+        super().perform_actual_validation(save_probabilities)
+        self.print_to_log_file(
+            "The validation Dice above is against the weak labels, ignored voxels left out. Score predictions against "
+            "dense reference masks before comparing methods."
+        )
+
+    # ---- checkpoints --------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, filename: str) -> None:
+        """As nnU-Net, but an interruption or a full disk never leaves a half-written checkpoint."""
+        partial = filename + ".partial"
+        try:
+            if not self.disable_checkpointing:
+                self._own_folder()
+            super().save_checkpoint(partial)
+            if os.path.isfile(partial) and self.local_rank == 0:
+                os.replace(partial, filename)
+        except (OSError, RuntimeError) as error:  # torch raises the latter
+            raise OSError(f"{filename} could not be written, what was there before still is: {error}") from error
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        try:
+            super().load_checkpoint(filename_or_checkpoint)
+        except (FileNotFoundError, MemoryError, torch.cuda.OutOfMemoryError):
+            raise  # the checkpoint is not to blame
+        except Exception as error:  # a damaged pickle raises anything
+            raise ValueError(
+                f"{filename_or_checkpoint} cannot be read as a checkpoint of this training: {type(error).__name__}: "
+                f"{str(error)[:500]}. Move it away, and --c goes on from the checkpoint before"
+            ) from error
+        self._set_up_phase()
+
+
+class PhasePolyLRScheduler(PolyLRScheduler):
+    """nnU-Net's polynomial decay, counted from the first epoch of a phase."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, initial_lr: float, num_epochs: int, first_epoch: int):
+        self.first_epoch = first_epoch
+        super().__init__(optimizer, initial_lr, num_epochs)
+
+    def step(self, current_step: float | None = None) -> None:
+        super().step(None if current_step is None else current_step - self.first_epoch)

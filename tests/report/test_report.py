@@ -1,0 +1,434 @@
+"""The whole report: what it says, what it is made of, and what it does without."""
+
+import base64
+import io
+import json
+import os
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+from support import report_example
+from support.browser import needs_browser, probe_page
+from support.report_example import DICE, REFERENCE, SHAPE, TEST_CASES, TITLES, block, write_comparison, write_volume
+
+from nnunetv2_simple.report.charts import box_plots
+from nnunetv2_simple.report.data import read_comparison
+from nnunetv2_simple.report.figure import interactive_figure
+from nnunetv2_simple.report.headline import headline
+from nnunetv2_simple.report.page import write_report
+from nnunetv2_simple.report.tables import results_table
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text without scripts and styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.open, self.texts, self.cells, self.data = [], [], [], [], []
+        self.in_cell = False
+        self.feed(html)
+        self.text = " ".join("".join(self.texts).replace("\xa0", " ").replace("\u2007", " ").split())
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag in ("script", "style"):
+            self.open.append((tag, dict(attributes)))
+        elif tag in ("td", "th"):
+            self.cells.append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1][0] == tag:
+            self.open.pop()
+        self.in_cell = self.in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if not self.open:
+            self.texts.append(data)
+            if self.in_cell:
+                self.cells[-1] += data
+        elif self.open[-1][1].get("type") == "application/json":
+            self.data.append(json.loads(data))
+
+    def attributes(self, *names):
+        return [value for _, found in self.elements for name, value in found.items() if name in names]
+
+    def row(self, title):
+        """The cells of the first table row with a title; a formula's index is set without its underscore."""
+        place = [cell.strip() for cell in self.cells].index(title.replace("L_", "L"))
+        return [" ".join(cell.replace("\u2007", " ").split()) for cell in self.cells[place : place + 11]]
+
+    def figure(self, identifier):
+        """The plotly data of a figure."""
+        places = [found.get("id") for _, found in self.elements if "interactive" in found.get("class", "").split()]
+        return self.data[places.index(identifier)]
+
+
+def read_page(comparison_file):
+    file = comparison_file.parent / "report.html"
+    write_report(comparison_file, file)
+    return Page(file.read_text(encoding="utf-8"))
+
+
+def edit(comparison_file, change):
+    content = json.loads(comparison_file.read_text())
+    change(content)
+    comparison_file.write_text(json.dumps(content))
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    return write_comparison(tmp_path_factory.mktemp("comparison"))
+
+
+@pytest.fixture(scope="module")
+def page(comparison):
+    return read_page(comparison)
+
+
+@pytest.fixture
+def fresh(comparison, tmp_path):
+    """A comparison to spoil, on the files of the other."""
+    return shutil.copy(comparison, tmp_path / "comparison.json")
+
+
+# --- what it says
+
+
+def test_headline_states_the_result_and_its_limits(page):
+    # means: simple (0.2 + 0.6 + 0.7 + 0.9) / 4 = 0.6, full 0.8, walker 0.675; 0.6 / 0.8 = 0.75
+    assert (
+        "From six clicks per lesion, Lpce + Lctr + SimPLe reached a mean Dice of 60.0 %, 0.75 of full supervision's "
+        "80.0 %, on 4 test cases, trained on 1 fold (Wilcoxon signed-rank test on the cases' Dice: p = 0.031, 7 pairs)."
+    ) in page.text
+    assert "The rival, “stock nnU-Net on the random walker's result”, reached 67.5 %: 7.5 points more." in page.text
+    assert "One training each" in page.text
+
+
+def test_a_method_is_compared_over_the_folds_it_shares(tmp_path):
+    file = write_comparison(tmp_path, folds=("0", "1"))
+
+    def spoil(content):
+        full = next(method for method in content["methods"] if method["key"] == "full")
+        del full["folds"]["0"]
+        for case in full["folds"]["1"]["cases"].values():
+            case["dice"] = 0.5
+
+    edit(file, spoil)
+    main = read_comparison(file).main
+    dice = np.mean([case["dice"] for case in main["folds"]["1"]["cases"].values()])
+    text = Page(headline(read_comparison(file))).text
+    assert f"{dice / 0.5:.2f} of full supervision's 50.0 % (both on fold 1)" in text
+    page = read_page(file)
+    assert "fold 1 only" in page.text
+    scatter = page.figure("scatter")
+    _, cases = (scatter["traces"][place] for place in scatter["variants"]["0"]["traces"])
+    assert set(np.array(cases["x"]).tolist()) == {50.0}
+
+
+def test_table_has_the_numbers_beside_those_of_the_paper(page):
+    # std of 0.2 0.6 0.7 0.9 about 0.6: sqrt((0.16 + 0 + 0.01 + 0.09) / 4) = 0.255; Jaccard half of it in the example
+    cells = ["60.0 ± 25.5", "65.0", "30.0 ± 12.7", "4.0 ± 2.5", "0.8 ± 0.5", "0.75", "0.031", "six clicks"]
+    assert page.row(TITLES["simple"])[1:] == [*cells, "81.20 ± 13.28", "70.01 ± 15.02"]
+    assert page.row(TITLES["pce_ctr"])[6:9] == ["0.62", "< 0.001", "six clicks"]
+    assert page.row(TITLES["full"])[6:] == ["–", "–", "dense mask", "–", "–"]
+    assert "Paper, other data" in page.cells
+
+
+def test_only_the_best_of_the_click_methods_is_bold(comparison):
+    html = (comparison.parent / "report.html").read_text(encoding="utf-8")
+    assert "<strong>67.5 ±" in html
+    assert "<strong>60.0 ±" not in html and "<strong>80.0 ±" not in html
+
+
+def test_box_plot_shows_every_case(page):
+    for identifier, value in (("box-dice", lambda dice: 100 * dice), ("box-hd95_mm", lambda dice: 10 * (1 - dice))):
+        for trace, key in zip(page.figure(identifier)["traces"], DICE, strict=True):
+            np.testing.assert_allclose(trace["x"], [value(dice) for dice in DICE[key]])
+            assert trace["text"] == list(TEST_CASES)
+
+
+def test_scatter_shows_the_chosen_method_against_full_supervision(page):
+    data = page.figure("scatter")
+    options = [("simple", "0"), ("pce_ctr", "1"), ("walker", "2")]  # the main method first
+    for key, variant in options:
+        _, cases = (data["traces"][place] for place in data["variants"][variant]["traces"])
+        np.testing.assert_allclose(cases["x"], 100 * np.array(DICE["full"]))
+        np.testing.assert_allclose(cases["y"], 100 * np.array(DICE[key]))
+    note = data["variants"]["0"]["note"]
+    assert "0 of 4 cases" in note and "−20.0 points" in note and "case_1 −30.0" in note
+
+
+def test_costs_and_commands(page):
+    row = page.row("SimPLeTrainerDataset501_Blocks")[:7]
+    assert row[1:] == ["Lpce + LctrLpce + Lctr + SimPLe", "six clicks", "90 min", "2,048 MB", "1,700", "12345"]
+    # per training case one lesion of 3 slices
+    assert (
+        "3 lesions in 3 cases of the weak dataset: 18 clicks, where painted masks take outlines on 9 slices"
+        in page.text
+    )
+    assert "nnUNetv2_train 501 3d_fullres 0 -tr SimPLeTrainer" in page.text
+    assert "3.11.7" in page.text and "a processor" in page.text
+
+
+def test_several_folds_are_averaged_per_case_and_the_ratio_has_a_range(fresh):
+    def add_fold(content):
+        for method in content["methods"]:
+            first = method["folds"]["0"]
+            cases = {case: found | {"dice": found["dice"] / 2} for case, found in first["cases"].items()}
+            method["folds"]["1"] = first | {"cases": cases}
+            if method["key"] == "simple":
+                method["folds"]["1"] |= {"dice_ratio_to_full": 0.85}
+
+    edit(fresh, add_fold)
+    content = read_comparison(fresh)
+    assert Page(results_table(content)).row(TITLES["simple"])[6] == "0.800.75–0.85"  # the range stands below the mean
+    simple = Page(box_plots(content)).figure("box-dice")["traces"][1]
+    np.testing.assert_allclose(simple["x"], [15, 45, 52.5, 67.5])  # 0.75 of those of fold 0
+    assert "trained on 2 folds" in headline(content)
+
+
+def test_says_what_so_few_pairs_cannot_show(fresh):
+    edit(fresh, lambda content: content["methods"][1]["wilcoxon_vs_full"].update(p_value=0.0625, num_pairs=5))
+    assert "With 5 pairs no p below 0.062 is possible" in Page(headline(read_comparison(fresh))).text  # 2 / 2^5
+    edit(fresh, lambda content: content["methods"][1]["wilcoxon_vs_full"].update(p_value=0.2, num_pairs=9))
+    assert "does not show that the two are equal" in headline(read_comparison(fresh))
+
+
+# --- what it is made of
+
+
+def test_loads_nothing_from_elsewhere(page, comparison):
+    for address in page.attributes("src", "href", "srcset", "poster", "data", "action"):
+        assert address.startswith(("data:image/png;base64,", "#")), address[:80]
+    assert not [tag for tag, _ in page.elements if tag in ("link", "iframe", "object", "embed", "base")]
+    html = (comparison.parent / "report.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in html and "showSendToCloud: false" in html
+    assert "@import" not in html.split("</style>")[0] and "url(" not in html.split("</style>")[0]
+
+
+def test_every_picture_decodes(page):
+    pictures = page.attributes("src")
+    # three training cases with reference, initial, walker's and final mask; three test cases with image and 3 methods
+    assert len(pictures) == 3 * 4 + 3 * 4
+    for picture in pictures:
+        image = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
+        image.load()
+        assert max(image.size) > 300
+
+
+def test_sections_are_linked(page):
+    identifiers = page.attributes("id")
+    assert len(identifiers) == len(set(identifiers))
+    assert all(link.removeprefix("#") in identifiers for link in page.attributes("href"))
+
+
+def test_worst_median_and_best_case_in_pictures_and_in_3d(page):
+    for title in ("Worst: case_1", "Median: case_2", "Best: case_4"):
+        assert title in page.text
+    assert "Worst: train_3" in page.text  # the final pseudo-mask that was cut most
+    variants = page.figure("surfaces")["variants"]
+    assert set(variants) == {f"{case}-{method}" for case in range(3) for method in range(3)}
+    assert "case_1" in variants["0-0"]["note"] and "Dice 20.0 %" in variants["0-0"]["note"]
+
+
+def test_names_are_escaped(fresh):
+    evil = "<img src=x onerror=alert(1)>&</script>"
+
+    def rename(content):
+        content["settings"]["labels"] = {evil: 1}
+        content["versions"][evil] = evil
+        for method in content["methods"]:
+            method["title"] += evil
+            method["dataset"] = method["trainer"] = evil
+            for fold in method["folds"].values():
+                fold["commands"] = [evil]
+                fold["cases"] = {evil + case: scores for case, scores in fold["cases"].items()}
+            method["folds"] = {evil: method["folds"]["0"]}
+
+    edit(fresh, rename)
+    page = read_page(fresh)
+    assert not [found for tag, found in page.elements if tag == "img" and "onerror" in found]
+    assert evil in page.text
+    assert (
+        page.figure("box-dice")["traces"][0]["text"][0]
+        == "&lt;img src=x onerror=alert(1)&gt;&amp;&lt;/script&gt;case_1"
+    )
+    assert "<img" not in page.figure("scatter")["variants"]["0"]["note"]
+
+
+def test_data_of_a_figure_cannot_end_its_element():
+    html = interactive_figure("a", {(): go.Figure()}, notes={(): "</script><b>"}, height_px=9, description="a")
+    assert html.count("</script>") == 1
+    assert Page(html).figure("a")["variants"][""]["note"] == "</script><b>"
+
+
+def test_earlier_report_is_replaced_as_a_whole(fresh, tmp_path):
+    edit(fresh, lambda content: content.update(methods=content["methods"][2:3]))
+    output, held = tmp_path / "report.html", tmp_path / "held.html"
+    output.write_text("the earlier report")
+    os.link(output, held)  # as a reader that has the file open
+    write_report(fresh, output)
+    assert held.read_text() == "the earlier report"
+    assert "</html>" in output.read_text(encoding="utf-8")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["comparison.json", "held.html", "report.html"]
+
+
+# --- what it does without
+
+
+@pytest.mark.parametrize("keys", [("full",), ("walker",), ("pce_ctr", "full")])
+def test_any_subset_of_methods(fresh, keys):
+    edit(fresh, lambda content: content.update(methods=[m for m in content["methods"] if m["key"] in keys]))
+    page = read_page(fresh)
+    assert len(page.figure("box-dice")["traces"]) == len(keys)
+    if "full" not in keys:
+        assert "Full supervision was not scored beside it." in page.text
+        assert "Not shown: full supervision was not run." in page.text
+
+
+def test_one_case(fresh):
+    def keep_one(content):
+        for method in content["methods"]:
+            method["folds"]["0"]["cases"] = {"case_2": method["folds"]["0"]["cases"]["case_2"]}
+
+    edit(fresh, keep_one)
+    assert "on 1 test case," in read_page(fresh).text
+
+
+def test_missing_files_are_named(fresh, tmp_path):
+    def move(content):
+        for name in ("images", "nnUNet_raw"):
+            content["settings"][name] = str(tmp_path / "nowhere")
+        for method in content["methods"]:
+            method["folds"]["0"]["model_folder"] = str(tmp_path / "nowhere" / method["key"])
+
+    edit(fresh, move)
+    page = read_page(fresh)
+    assert f"no checkpoint in {tmp_path}/nowhere/simple" in page.text
+    assert f"Not shown: there is no dataset of weak labels, Dataset501_Blocks, in {tmp_path}/nowhere." in page.text
+    assert f"cannot read {tmp_path}/nowhere/case_1_0000.nii.gz" in page.text
+    assert "0-0" in page.figure("surfaces")["variants"]  # needs no images
+
+    edit(fresh, lambda content: content["settings"].update(references=str(tmp_path / "nowhere")))
+    assert f"cannot read {tmp_path}/nowhere/case_1.nii.gz" in read_page(fresh).text
+
+
+def test_missing_values(fresh):
+    def remove(content):
+        for name in ("versions", "created"):
+            del content[name]
+        for method in content["methods"]:
+            method["wilcoxon_vs_full"] = None
+            method["summary"]["hd95_mm"] = None
+            fold = method["folds"]["0"]
+            fold.update(cost=None, commands=None, dice_ratio_to_full=None)
+            fold["cases"]["case_3"].update(hd95_mm=None, assd_mm=float("nan"))
+
+    edit(fresh, remove)
+    page = read_page(fresh)
+    assert page.row(TITLES["simple"])[4:8] == ["–", "0.8 ± 0.5", "–", "–"]
+    assert page.figure("box-hd95_mm")["traces"][0]["text"] == ["case_1", "case_2", "case_4"]
+
+
+def test_empty_predictions_empty_references_and_several_labels(tmp_path):
+    file = write_comparison(tmp_path, methods=("pce_ctr", "full"))
+    both = block((2, 5), (14, 18), (4, 10), label=2, array=REFERENCE.copy())
+    write_volume(tmp_path / "references/case_1.nii.gz", both)  # pce_ctr predicted nothing here
+    write_volume(tmp_path / "references/case_2.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
+    edit(file, lambda content: content["settings"].update(labels={"tumour": 1, "necrosis": 2}))
+    page = read_page(file)
+    notes = {key: variant["note"] for key, variant in page.figure("surfaces")["variants"].items()}
+    assert "the prediction is empty" in notes["0-0"]
+    assert "The reference is empty" in notes["1-1"]
+    assert "prediction: necrosis" in page.text and "All foreground labels are taken together." in page.text
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "cannot read the comparison"),
+        ("[]", "expected a JSON object, got list"),
+        ('{"settings": {}}', "expected 'methods' as a list, got NoneType"),
+        ('{"settings": {}, "methods": []}', "'methods' is empty"),
+        ('{"settings": {}, "methods": [{}]}', r"methods\[0\] has no text 'key', got None"),
+    ],
+)
+def test_refuses_what_is_no_comparison(tmp_path, content, reason):
+    file, output = tmp_path / "comparison.json", tmp_path / "report.html"
+    file.write_text(content)
+    output.write_text("the earlier report")
+    with pytest.raises(ValueError, match=reason) as error:
+        write_report(file, output)
+    assert str(file) in str(error.value)
+    assert output.read_text() == "the earlier report"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda method: method.update(role="friend"), "the role of the method 'simple' must be one of"),
+        (lambda method: method.update(folds={}), "the method 'simple' has no 'folds'"),
+        (lambda method: method["folds"]["0"].update(cases={}), "fold 0 of the method 'simple' has no 'cases'"),
+        (lambda method: method.update(summary=3), "the method 'simple' has no 'summary', got 3"),
+        (lambda method: method.update(key="full"), "every method must be there once"),
+    ],
+)
+def test_refuses_incomplete_methods(fresh, tmp_path, change, reason):
+    edit(fresh, lambda content: change(content["methods"][1]))
+    with pytest.raises(ValueError, match=reason):
+        write_report(fresh, tmp_path / "report.html")
+    assert not list(tmp_path.glob("report.html*"))
+
+
+def test_missing_comparison_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"cannot read the comparison: .*{tmp_path}/comparison.json"):
+        write_report(tmp_path / "comparison.json", tmp_path / "report.html")
+
+
+# --- in a browser
+
+PROBE = """
+probe.plots = {};
+for (const [element, figure] of figures) {
+  const count = figure.lists.map(list => list.options.length);
+  for (let first = 0; first < (count[0] || 1); first++) {
+    if (figure.lists[0]) figure.lists[0].value = String(first);
+    await figure.draw();
+  }
+  probe.plots[element.id] = element.querySelectorAll(".main-svg, canvas").length;
+}
+await Promise.all(Array.from(document.images, image => image.decode()));
+probe.pictures = Array.from(document.images).filter(image => image.naturalWidth > 0).length;
+const scene = new Image();
+scene.src = await Plotly.toImage(document.querySelector("#surfaces .plot"), { width: 300, height: 200 });
+await scene.decode();
+const canvas = document.createElement("canvas");
+[canvas.width, canvas.height] = [300, 200];
+const context = canvas.getContext("2d");
+context.drawImage(scene, 0, 0);
+probe.colours = new Set(new Uint32Array(context.getImageData(60, 20, 160, 160).data.buffer)).size;
+for (const plot of document.querySelectorAll(".plot")) Plotly.purge(plot);  // or they are drawn until time is up
+"""
+
+
+@needs_browser
+def test_page_works_in_a_browser(page, comparison, tmp_path):
+    probe = probe_page(Path(shutil.copy(comparison.parent / "report.html", tmp_path)), PROBE)
+    assert probe["problems"] == []
+    assert set(probe["plots"]) == {"box-dice", "box-hd95_mm", "scatter", "curves", "surfaces"}
+    assert all(probe["plots"].values())
+    assert probe["pictures"] == 24
+    assert probe["colours"] > 20  # a shaded surface, not an empty scene
+
+
+def test_example_is_what_it_says():
+    assert report_example.prediction("full", 3).sum() == REFERENCE.sum()

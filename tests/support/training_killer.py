@@ -1,0 +1,132 @@
+"""Kills a training again and again, at random moments and while files are being written, and continues it.
+
+Once it has come to its end, another one begins.
+
+    python training_killer.py NUM_KILLS SEED OUTPUT.json
+
+Every attempt is a fork of this process, which has imported everything, so that it starts at once. Files are written
+with a pause in their middle: otherwise hardly a kill would find one half-written.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from nnunetv2.paths import nnUNet_results
+from nnunetv2.run.run_training import run_training
+
+TRAINER, PLANS = "SimPLeTrainer_Tiny", "nnUNetPlans_tiny"
+LONGEST_ATTEMPT_S, PAUSE_S = 10.0, 0.25
+HALF_WRITTEN = ("checkpoint_latest.pth.partial", "checkpoint_*.pth.partial", "pseudo_masks/.partial_mask_*")
+
+
+def write_with_a_pause() -> None:
+    save, write_image = torch.save, sitk.WriteImage
+
+    def write_half(file: str) -> None:
+        content = Path(file).read_bytes()
+        Path(file).write_bytes(content[: len(content) // 2])
+        time.sleep(PAUSE_S)
+        Path(file).write_bytes(content)
+
+    def slow_save(checkpoint, file, *options, **more_options):
+        save(checkpoint, file, *options, **more_options)
+        write_half(file)
+
+    def slow_write(image, file, *options, **more_options):
+        write_image(image, file, *options, **more_options)
+        write_half(file)
+
+    torch.save, sitk.WriteImage = slow_save, slow_write
+
+
+def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool]) -> bool:
+    """Train until it is over; whether the training came to its end before it was killed."""
+    log.touch()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        write_with_a_pause()
+        try:
+            run_training("501", "3d_fullres", 0, TRAINER, PLANS, continue_training=go_on, device=torch.device("cpu"))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    while os.getpgid(child) != child:  # its session is not its own yet
+        time.sleep(0.001)
+    while not is_over():
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            assert status == 0, log.read_text()[-5000:]
+            return True
+        time.sleep(0.01)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    deadline = time.monotonic() + seconds
+    return lambda: time.monotonic() > deadline
+
+
+def when_half_written(fold: Path, pattern: str) -> Callable[[], bool]:
+    """Wait for a file that is being written; those of the attempts before do not count."""
+    left_over = {file: modified(file) for file in fold.glob(pattern)}
+    return lambda: any(modified(file) not in (None, left_over.get(file)) for file in fold.glob(pattern))
+
+
+def modified(file: Path) -> float | None:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # it has just been moved into place
+        return None
+
+
+def readable_epoch(checkpoint: Path) -> int | None:
+    return torch.load(checkpoint, weights_only=False)["current_epoch"] if checkpoint.exists() else None
+
+
+def main(num_kills: str, seed: str, output: str) -> None:
+    generator = np.random.default_rng(int(seed))
+    fold = Path(nnUNet_results) / "Dataset501_Tiny" / f"{TRAINER}__{PLANS}__3d_fullres" / "fold_0"
+    report = []
+    for number in range(int(num_kills)):
+        log = Path(output).with_name(f"kill_{number}.log")
+        moments = (
+            after(generator.uniform(0.1, LONGEST_ATTEMPT_S)),
+            when_half_written(fold, HALF_WRITTEN[generator.integers(len(HALF_WRITTEN))]),
+        )
+        starts_anew = number == 0 or report[-1]["finished"]
+        if starts_anew:
+            shutil.rmtree(fold, ignore_errors=True)
+        finished = attempt(log, go_on=not starts_anew, is_over=moments[number % 2])
+        report.append(
+            {
+                "starts_anew": starts_anew,
+                "finished": finished,
+                "epochs": [int(epoch) for epoch in re.findall(r": Epoch (\d+) *\n", log.read_text())],
+                "half_written": sorted(str(file.relative_to(fold)) for file in fold.rglob("*partial*")),
+                "latest": readable_epoch(fold / "checkpoint_latest.pth"),
+                "final": readable_epoch(fold / "checkpoint_final.pth"),
+            }
+        )
+        Path(output).write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
