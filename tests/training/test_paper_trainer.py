@@ -22,6 +22,7 @@ def in_phase(name: str, trainer: str = "SimPLeTrainer_Paper"):
     trainer = make_trainer(trainer)
     phase = next(phase for phase in trainer.phases if phase.name == name)
     trainer.current_epoch = first_epoch(trainer.phases, phase)
+    torch.manual_seed(0)
     trainer.initialize()
     return trainer
 
@@ -143,14 +144,14 @@ def test_train_loss_is_that_of_both_kinds_of_patches_and_the_pairs_of_the_foregr
 def test_fine_tuning_propagates_from_and_to_foreground_patches_only():
     trainer, batch = in_phase("finetune"), half_foreground_batch()
     z, output = features_and_output(trainer, batch["data"])
-    trainer.loss.voxel_term = PropagationTerm(similarity_threshold=0.5, vote_fraction=0.5)
+    trainer.loss.voxel_term = PropagationTerm(similarity_threshold=0.0, vote_fraction=0.5)
     loss = trainer.loss(output, batch["target"])
 
     weights = trainer.loss.segmentation_loss.weight_factors
     halves = [cross_entropy(output, batch["target"], weights, part) for part in (slice(2), slice(2, 4))]
     labels = batch["target"][0][2:, 0]
     unit = F.normalize(z[2:], dim=-1)
-    agrees = unit[labels == IGNORE] @ unit[labels == 1].T > 0.5
+    agrees = unit[labels == IGNORE] @ unit[labels == 1].T > 0
     accepted = agrees.sum(dim=1) > 0.5 * 16
     assert 0 < accepted.sum() < len(accepted)
     log_p = output[0][2:].log_softmax(dim=1)[:, 1][labels == IGNORE][accepted]
@@ -182,6 +183,7 @@ def test_the_second_half_of_every_batch_shows_foreground(environment, monkeypatc
         plans, "3d_fullres", 0, dataset_json, torch.device("cpu")
     )
     trainer.initialize()
+    np.random.seed(0)
     _, without_augmentation = trainer.get_dataloaders()
     shows_foreground = []
     for _ in range(20):
@@ -191,7 +193,7 @@ def test_the_second_half_of_every_batch_shows_foreground(environment, monkeypatc
     share = torch.stack(shows_foreground).float().mean(dim=0)
     half = len(share) // 2
     assert (share[half:] == 1).all()
-    assert share[:half].mean() < 0.9
+    assert (share[:half] < 1).all()
 
 
 def test_all_phases_run_through_nnunets_command_line(environment):
