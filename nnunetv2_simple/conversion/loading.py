@@ -13,7 +13,7 @@ from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
 from nnunetv2_simple.extreme_points.simulated_clicks import lesions_from_mask
 from nnunetv2_simple.images import check_same_geometry, image_like, read_volume, spacing_zyx_mm
-from nnunetv2_simple.pseudo_mask.generate import STD_MARGIN_VOXELS
+from nnunetv2_simple.pseudo_mask.generate import CROP_MARGIN_VOXELS
 from nnunetv2_simple.pseudo_mask.robust_recipe import robust_region
 
 
@@ -156,7 +156,7 @@ def _check_varies(
     walker_image: np.ndarray, lesion: Lesion, image: sitk.Image, files: Sequence[str], recipe: str
 ) -> None:
     box = LesionBox(lesion.extreme_points, shape=walker_image.shape, spacing_mm=spacing_zyx_mm(image), axes=lesion.axes)
-    around = walker_image[robust_region(box) if recipe == "robust" else box.region(STD_MARGIN_VOXELS)]
+    around = walker_image[robust_region(box) if recipe == "robust" else box.region(CROP_MARGIN_VOXELS)]
     with np.errstate(over="ignore"):
         if not np.isfinite(np.square(np.ptp(around))):
             raise ValueError(

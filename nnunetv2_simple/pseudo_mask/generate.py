@@ -18,7 +18,7 @@ from nnunetv2_simple.pseudo_mask.robust_recipe import (
 )
 from nnunetv2_simple.pseudo_mask.scribbles import Recipe, check_recipe, checked_inputs, draw_scribbles
 
-STD_MARGIN_VOXELS = (10, 20, 20)  # (z, y, x) around the box: whose intensities scale beta, as in the published script
+CROP_MARGIN_VOXELS = (10, 20, 20)  # (z, y, x) around the box: the crop whose intensities are scaled, as published
 PAPER_DEFAULTS = {"beta": 130.0, "foreground_threshold": 0.8, "background_threshold": 0.1, "num_refinements": 7}
 
 
@@ -39,7 +39,9 @@ def generate_pseudo_mask(
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Turn six extreme points into a pseudo-mask of foreground, background and unlabelled voxels.
 
-    Recipe "paper": the first walk starts from the scribbles (foreground) and every voxel outside the box (background).
+    Recipe "paper": the intensities of the crop, which is the box extended by 10, 20, 20 voxels (z, y, x) and clipped to
+    the image, are scaled to [0, 1]. The first walk starts from the scribbles (foreground) and every voxel outside the
+    box (background).
     Voxels whose probability exceeds ``foreground_threshold`` or stays below ``background_threshold`` become seeds of
     the next walk. After the last one the voxels of the box above ``foreground_threshold`` are foreground, its other
     voxels unlabelled; everything outside the box is background. The published script leaves a collar of 5 voxels round
@@ -49,11 +51,11 @@ def generate_pseudo_mask(
     It has no options: ``beta`` to ``num_refinements`` are the paper's.
 
     Args:
-        image: (z, y, x), finite intensities. They are used as they are: beta depends on their scale.
+        image: (z, y, x), finite intensities of any scale: a I + b with a > 0 gives the same pseudo-mask as I.
         extreme_points: (6, 3) voxels (z, y, x), two along each axis. Points on the image border are legal.
         spacing_mm: Voxel size (z, y, x).
-        beta: Penalty on intensity differences in scikit-image's scale, which divides by the standard deviation of the
-            intensities; here of the box extended by 10, 20, 20 voxels (z, y, x) and clipped to the image.
+        beta: Penalty on intensity differences (see :func:`nnunetv2_simple.pseudo_mask.random_walker.gradient_weights`)
+            of the crop scaled to [0, 1], whose standard deviation is the std of the formula.
         foreground_threshold: Probability in (0, 1) above which a voxel is foreground.
         background_threshold: Probability in (0, 1) below which a voxel seeds the background of the next walk.
         num_refinements: Number of walks after the first one, at least 0.
@@ -139,12 +141,14 @@ def _last_walk(
     """Return the region of the image that a recipe looks at, and the probability of its last walk there."""
     # walks end at the background seeds that touch the box, so nothing further out can matter
     region = robust_region(box) if recipe == "robust" else box.region((1, 1, 1))
-    around = image[region if recipe == "robust" else box.region(STD_MARGIN_VOXELS)]
-    if around.min() == around.max():
-        raise ValueError(f"image is constant ({around.flat[0]}) in and around the box of the extreme points")
+    crop = image[region if recipe == "robust" else box.region(CROP_MARGIN_VOXELS)]
+    lowest, highest = crop.min(), crop.max()
+    if lowest == highest:
+        raise ValueError(f"image is constant ({lowest}) in and around the box of the extreme points")
     if recipe == "robust":
         return region, robust_walk(image[region], scribbles[region], box, region, spacing_mm=spacing_mm)
-    weights = gradient_weights(image[region], spacing_mm=spacing_mm, beta=options["beta"], intensity_std=around.std())
+    scaled, std = (image[region] - lowest) / (highest - lowest), crop.std() / (highest - lowest)
+    weights = gradient_weights(scaled, spacing_mm=spacing_mm, beta=options["beta"], intensity_std=std)
     return region, _refined_walks(RandomWalker(weights), scribbles[region], ~box.contains(region), options)
 
 

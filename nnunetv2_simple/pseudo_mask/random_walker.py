@@ -31,6 +31,8 @@ def gradient_weights(
 
         w_ij = exp(-beta * ((g_i - g_j) / spacing_mm)^2 / (10 * std)) + 1e-10
 
+    The exponent grows with the scale of the intensities: a beta means nothing without it.
+
     Args:
         image: (z, y, x) float intensities g.
         spacing_mm: Voxel size (z, y, x).
