@@ -3,7 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_simple.nnunet.versions import (
     annotated_labels,
@@ -14,11 +18,10 @@ from nnunetv2_simple.nnunet.versions import (
 
 
 @contextmanager
-def naming_plans_and_dataset_json(plans: dict, *_, **__) -> Iterator[None]:
-    """Name plans and dataset.json where nnU-Net fails on them: its own error may be no more than a missing key.
+def naming_plans_and_dataset_json(plans: dict) -> Iterator[None]:
+    """Name plans and dataset.json where reading or using them fails: nnU-Net's error may be no more than a missing key.
 
-    Args:
-        plans: The plans; whatever else a trainer is made of may follow.
+    Nothing else belongs into this context: errors of torch or the machine would be blamed on the plans.
 
     Raises:
         ValueError: From the error of nnU-Net's.
@@ -32,8 +35,29 @@ def naming_plans_and_dataset_json(plans: dict, *_, **__) -> Iterator[None]:
         raise NotImplementedError(f"{error} (the network is that of {files})") from error
     except (KeyError, TypeError, AttributeError, AssertionError, ImportError) as error:
         raise ValueError(
-            f"nnU-Net can do nothing with {files}, is one of them damaged? {type(error).__name__}: {error}"
+            f"nnU-Net cannot use {files}, is one of them damaged? {type(error).__name__}: {error}"
         ) from error
+
+
+def refuse_damaged_plans(plans: dict, configuration: str, dataset_json: dict) -> None:
+    """Read all that nnU-Net's trainer needs of plans and dataset.json, except what the network is built from.
+
+    Args:
+        plans: The plans.
+        configuration: Name of the configuration.
+        dataset_json: The dataset.
+
+    Raises:
+        ValueError: If something is missing or cannot be used.
+    """
+    with naming_plans_and_dataset_json(plans):
+        manager = PlansManager(plans)
+        chosen = manager.get_configuration(configuration)
+        determine_num_input_channels(manager, chosen, dataset_json)
+        join(manager.dataset_name, manager.plans_name, chosen.data_identifier)
+        np.cumprod(np.vstack(chosen.pool_op_kernel_sizes), axis=0)
+        chosen.spacing[-len(chosen.patch_size) :]
+        _ = chosen.batch_size, chosen.batch_dice
 
 
 def refuse_unsupported(trainer: nnUNetTrainer) -> None:
