@@ -33,8 +33,9 @@ def written_atomically(file: Path) -> Iterator[Path]:
         with open(beside, "rb+") as content:  # on disk before it has its name
             os.fsync(content.fileno())
         os.replace(beside, file)
-    finally:
+    except BaseException:
         beside.unlink(missing_ok=True)
+        raise
 
 
 def remove_partial_files(folder: Path, name: str = "*") -> None:
