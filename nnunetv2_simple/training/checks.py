@@ -1,9 +1,11 @@
 """What the trainers refuse, said before any time is spent on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
@@ -15,6 +17,7 @@ from nnunetv2_simple.nnunet.versions import (
     load_preprocessed_case,
     open_dataset,
 )
+from nnunetv2_simple.pseudo_mask.fusion import find_walker_files
 
 
 @contextmanager
@@ -99,6 +102,42 @@ def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -
                 f"-d {trainer.plans_manager.dataset_name} -plans_name {trainer.plans_manager.plans_name} "
                 f"-c {trainer.configuration_name} again"
             )
+
+
+def cases_without_walker(
+    folder: Path, cases: Sequence[str], label_file: Callable[[str], str], foreground_labels: Sequence[int]
+) -> list[str]:
+    """Return the cases that have no random walker's probabilities, and refuse those that cannot be used.
+
+    Args:
+        folder: ``DatasetXXX_Name``, which holds them.
+        cases: Case identifiers.
+        label_file: Returns the label of a case.
+        foreground_labels: 1..K.
+
+    Raises:
+        FileNotFoundError: If a case has those of some labels only.
+        ValueError: If they do not have the size of the label.
+    """
+    without = []
+    for case in cases:
+        files = find_walker_files(folder, case, foreground_labels)
+        for file in files:
+            if _size(file) != _size(label_file(case)):
+                raise ValueError(
+                    f"the random walker's probabilities of case {case} must have the size of its label "
+                    f"{_size(label_file(case))}, but {file} has {_size(file)}; convert the case again or remove it"
+                )
+        if not files:
+            without.append(case)
+    return without
+
+
+def _size(file: str | Path) -> tuple[int, ...]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    reader.ReadImageInformation()
+    return reader.GetSize()
 
 
 def refuse_labels_out_of_range(batch: dict, highest_label: int, *, folder: str) -> None:

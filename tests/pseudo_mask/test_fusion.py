@@ -3,7 +3,13 @@ import pytest
 import SimpleITK as sitk
 from scipy.special import expit, logit
 
-from nnunetv2_simple.pseudo_mask.fusion import as_stored, read_walker_probabilities, walker_file, weigh_evidence
+from nnunetv2_simple.pseudo_mask.fusion import (
+    as_stored,
+    label_digest,
+    read_walker_probabilities,
+    walker_file,
+    weigh_evidence,
+)
 
 
 def store(folder, case, *foregrounds):
@@ -60,9 +66,20 @@ def test_probabilities_survive_being_stored(tmp_path):
     )
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="case b .*walkerTr/b_0001.nii.gz"):
-        read_walker_probabilities(tmp_path, "b", [1])
+def test_a_case_may_have_no_probabilities_but_not_those_of_some_labels_only(tmp_path):
+    store(tmp_path, "a", np.full((1, 1, 1), 0.5))
+    assert read_walker_probabilities(tmp_path, "b", [1]) is None
+    with pytest.raises(FileNotFoundError, match="case a .*walkerTr/a_0002.nii.gz"):
+        read_walker_probabilities(tmp_path, "a", [1, 2])
+
+
+def test_the_digest_is_that_of_the_voxels():
+    label = np.arange(24).reshape(2, 3, 4) % 3
+    assert label_digest(label.astype(np.uint8)) == label_digest(label.astype(np.float32))
+    assert label_digest(label) != label_digest(label.reshape(3, 2, 4))
+    changed = label.copy()
+    changed[1, 2, 3] += 1
+    assert label_digest(label) != label_digest(changed)
 
 
 def test_shapes_must_agree():
