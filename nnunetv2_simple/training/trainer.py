@@ -196,7 +196,8 @@ class PhasedTrainer(PseudoMaskTrainer):
             self.lr_scheduler.step(self.current_epoch + self._iteration / self.num_iterations_per_epoch)
         self._iteration += 1
         output = super().train_step(self._seen_by_loss(batch))
-        return output | self.loss.terms
+        terms = torch.stack(list(self.loss.terms.values())).tolist()  # nnU-Net has waited for the device already
+        return output | dict(zip(self.loss.terms, terms, strict=True))
 
     def validation_step(self, batch: dict) -> dict:
         return super().validation_step(self._seen_by_loss(batch))
