@@ -24,6 +24,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.nnunet.versions import logged_values
+from nnunetv2_simple.parallel import children_end_on_sigterm
 from nnunetv2_simple.training.checks import (
     naming_plans_and_dataset_json,
     refuse_damaged_plans,
@@ -171,6 +172,10 @@ class PhasedTrainer(PseudoMaskTrainer):
         self.current_epoch += 1
 
     # ---- nnU-Net's loop -----------------------------------------------------------------------------------------
+
+    def run_training(self) -> None:
+        with children_end_on_sigterm():  # among them the data loaders' workers
+            super().run_training()
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
