@@ -109,6 +109,7 @@ def _last_leaky_relu(stage: nn.Module) -> nn.LeakyReLU:
     nonlinearities = [module for module in stage.modules() if isinstance(module, nn.LeakyReLU)]
     if not nonlinearities:
         raise NotImplementedError(
-            "features before the nonlinearity can be had of networks with LeakyReLU only; use SimPLeTrainer_Paper"
+            "features before the nonlinearity can be had of networks with LeakyReLU only; use a trainer whose phases "
+            "need no features (nnUNetTrainerPartialCE, nnUNetTrainerPartialCE_CRF) or have tap='after_nonlinearity'"
         )
     return nonlinearities[-1]

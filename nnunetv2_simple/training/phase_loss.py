@@ -1,4 +1,4 @@
-"""The loss of a phase that learns weak labels: deep-supervised partial cross-entropy plus one voxel term."""
+"""The loss of a phase: a (deep-supervised) segmentation loss plus at most one voxel term."""
 
 from collections.abc import Sequence
 
@@ -29,6 +29,8 @@ class PhaseLoss(nn.Module):
 
     Args:
         segmentation_loss: Takes what the network returns and the target, a list per resolution or a tensor.
+        half_foreground: Whether the first half of every batch are background patches and the second half foreground
+            patches: the segmentation losses of both are added, and the voxel term sees the foreground patches only.
         voxel_term: What to learn from single voxels; None for the segmentation loss alone.
         feature_tap: Where the features of the latest forward pass are; needed by a voxel term.
         foreground_labels: Labels 1..K.
@@ -42,12 +44,14 @@ class PhaseLoss(nn.Module):
         voxel_term: VoxelTerm | None,
         feature_tap: FeatureTap | None,
         *,
+        half_foreground: bool,
         foreground_labels: Sequence[int],
         ignore_label: int,
         spacing_mm: Sequence[float],
     ):
         super().__init__()
         self.segmentation_loss = segmentation_loss
+        self.half_foreground = half_foreground
         self.voxel_term = voxel_term
         self.feature_tap = feature_tap
         self.foreground_labels = foreground_labels
@@ -57,15 +61,16 @@ class PhaseLoss(nn.Module):
         self.terms: dict[str, float] = {}
 
     def forward(self, output: list[torch.Tensor] | torch.Tensor, target: list[torch.Tensor] | torch.Tensor):
-        loss = self.segmentation_loss(output, target)
+        parts = self._parts(len(_full_resolution(output)))
+        loss = sum(self.segmentation_loss(_patches(output, part), _patches(target, part)) for part in parts)
         self.terms = {"segmentation_loss": loss.item()}
         if self.voxel_term is not None:
-            logits, target = (output[0], target[0]) if isinstance(output, list | tuple) else (output, target)
+            part, features = parts[-1], self.feature_tap.pop()
             batch = VoxelBatch(
-                self.image,
-                self.feature_tap.pop(),
-                logits,
-                target.squeeze(1),
+                self.image[part],
+                features._replace(values=features.values[part]),
+                _full_resolution(output)[part],
+                _full_resolution(target)[part].squeeze(1),
                 self.foreground_labels,
                 self.ignore_label,
                 self.spacing_mm,
@@ -74,3 +79,17 @@ class PhaseLoss(nn.Module):
             loss = loss + term
             self.terms |= log
         return loss
+
+    def _parts(self, num_patches: int) -> list[slice]:
+        """Return which patches of a batch share one segmentation loss; the last are those a voxel term sees."""
+        if not self.half_foreground:
+            return [slice(None)]
+        return [slice(num_patches // 2), slice(num_patches // 2, None)]  # nnU-Net's data loader puts foreground last
+
+
+def _full_resolution(tensors: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
+    return tensors[0] if isinstance(tensors, list | tuple) else tensors
+
+
+def _patches(tensors: list[torch.Tensor] | torch.Tensor, part: slice) -> list[torch.Tensor] | torch.Tensor:
+    return [tensor[part] for tensor in tensors] if isinstance(tensors, list | tuple) else tensors[part]

@@ -18,9 +18,13 @@ class Phase:
         name: Its checkpoint is kept as ``checkpoint_<name>.pth``; the last phase's is nnU-Net's checkpoint_final.pth.
         labels: "weak": the labels of the dataset, learned by partial cross-entropy, starting from the weights the
             previous phase left. "pseudo_masks": dense masks predicted by the network the previous phase left, learned
-            by nnU-Net's own loss from random weights.
-        segmentation_loss: Of a weak phase: "partial_ce", or nnU-Net's own "dice_ce", which leaves ignored voxels out
-            as well.
+            from random weights.
+        segmentation_loss: "partial_ce", cross-entropy over the labelled voxels, or nnU-Net's own "dice_ce", which
+            leaves ignored voxels out as well.
+        patches: "nnunet": the batch of the plans, every third patch around a foreground voxel. "half_foreground": twice
+            that batch, the first half around any labelled voxel, which is nearly always background (anywhere, in dense
+            pseudo-masks), the second half around foreground voxels; the segmentation loss is the sum of those of both
+            halves, and the voxel term sees the second half only.
         tap: Where the voxel term finds its features, see :class:`nnunetv2_simple.training.feature_tap.FeatureTap`.
         voxel_term: Added to the partial cross-entropy of a weak phase.
         network_weight: Of the pseudo-masks: how much the network's opinion counts beside the random walker's (see
@@ -29,6 +33,7 @@ class Phase:
         num_iterations_per_epoch: Training iterations per epoch; nnU-Net has 250.
         num_val_iterations_per_epoch: Validation iterations per epoch; nnU-Net has 50.
         initial_lr: Learning rate at the start of the phase.
+        weight_decay: Of the optimiser; nnU-Net has 3e-5.
         lr_decays_every: Whether the learning rate is lowered once per epoch or at every iteration.
     """
 
@@ -36,46 +41,58 @@ class Phase:
     labels: Literal["weak", "pseudo_masks"]
     num_epochs: int
     segmentation_loss: Literal["partial_ce", "dice_ce"] = "partial_ce"
+    patches: Literal["nnunet", "half_foreground"] = "nnunet"
     voxel_term: VoxelTerm | None = None
     tap: Tap = "after_nonlinearity"
     network_weight: float | None = None
     num_iterations_per_epoch: int = 250
     num_val_iterations_per_epoch: int = 50
     initial_lr: float = 1e-2
+    weight_decay: float = 3e-5
     lr_decays_every: Literal["epoch", "iteration"] = "epoch"
 
 
-# SimPLe, sections 2.2 and 2.3. The 100 iterations of the fine-tuning are counted as 10 epochs, to see them in the log.
-PAPER_TRAIN = Phase(name="train", labels="weak", num_epochs=200, voxel_term=ContrastiveTerm())
-PAPER_FINETUNE = Phase(
+# The 100 iterations of the fine-tuning are counted as 10 epochs, to see them in the log.
+TRAIN = Phase(name="train", labels="weak", num_epochs=200, voxel_term=ContrastiveTerm(), tap="before_nonlinearity")
+TRAIN_CRF = Phase(name="train", labels="weak", num_epochs=200, voxel_term=CRFTerm())  # sees no features
+TRAIN_PARTIAL_CE = Phase(name="train", labels="weak", num_epochs=200)
+FINETUNE = Phase(
     name="finetune",
     labels="weak",
     num_epochs=10,
     voxel_term=PropagationTerm(),
+    tap="before_nonlinearity",
     num_iterations_per_epoch=10,
     num_val_iterations_per_epoch=5,
     initial_lr=1e-4,
     lr_decays_every="iteration",
 )
 # nnU-Net's own training, to the last detail: only the labels are not painted ones.
-PAPER_RETRAIN = Phase(name="retrain", labels="pseudo_masks", num_epochs=1000)
+RETRAIN = Phase(
+    name="retrain", labels="pseudo_masks", num_epochs=1000, segmentation_loss="dice_ce", network_weight=0.25
+)
 
-# What SimPLeTrainer does differently, and why: docs/results.md, "Choices".
-TRAIN = replace(PAPER_TRAIN, tap="before_nonlinearity")
-TRAIN_CRF = replace(PAPER_TRAIN, voxel_term=CRFTerm())  # sees no features
-TRAIN_PARTIAL_CE = replace(PAPER_TRAIN, voxel_term=None)
-FINETUNE = replace(PAPER_FINETUNE, tap="before_nonlinearity")
-RETRAIN = replace(PAPER_RETRAIN, network_weight=0.25)
+# SimPLe, sections 2.2 and 2.3, as published: an epoch of 21 cases at batch size 2 has 10 iterations.
+PAPER_STRATEGY = {"patches": "half_foreground", "weight_decay": 1e-4}
+PAPER_EPOCHS = {"num_epochs": 200, "num_iterations_per_epoch": 10, "num_val_iterations_per_epoch": 5}
+PAPER_TRAIN = replace(TRAIN, voxel_term=ContrastiveTerm(pull_negatives=False), **PAPER_STRATEGY, **PAPER_EPOCHS)
+PAPER_FINETUNE = replace(FINETUNE, **PAPER_STRATEGY)
+PAPER_RETRAIN = Phase(name="retrain", labels="pseudo_masks", **PAPER_STRATEGY, **PAPER_EPOCHS)
 
 
 def with_epochs(phases: Sequence[Phase], num_epochs: int) -> tuple[Phase, ...]:
     """Return the phases with another length: as many epochs as the nnUNetTrainer_Nepochs they are compared with.
 
-    Where there is a retraining it has that length and the train phase keeps its proportion of one to five
-    (200 : 1000); the fine-tuning keeps its own. A single phase has that length.
+    An epoch has nnU-Net's 250 iterations and 50 of validation. Where there is a retraining it has that length and the
+    train phase a fifth of it (200 : 1000 in SimPLeTrainer); the fine-tuning keeps its own. A single phase has that
+    length.
     """
     lengths = {"train": num_epochs // 5 if len(phases) > 1 else num_epochs, "retrain": num_epochs}
-    return tuple(replace(phase, num_epochs=lengths.get(phase.name, phase.num_epochs)) for phase in phases)
+    nnunets = {"num_iterations_per_epoch": 250, "num_val_iterations_per_epoch": 50}
+    return tuple(
+        replace(phase, num_epochs=lengths[phase.name], **nnunets) if phase.name in lengths else phase
+        for phase in phases
+    )
 
 
 def with_iterations(phases: Sequence[Phase], num_iterations: int) -> tuple[Phase, ...]:

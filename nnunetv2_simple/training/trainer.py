@@ -62,6 +62,7 @@ class PhasedTrainer(PseudoMaskTrainer):
             super().__init__(*args, **kwargs)
         refuse_unsupported(self)
         self.num_epochs = sum(phase.num_epochs for phase in self.phases)
+        self._nnunets_oversampling = self.oversample_foreground_percent
         self._feature_tap: FeatureTap | None = None
         self._iteration = 0
         for key in LOGGED_TERMS:
@@ -86,7 +87,7 @@ class PhasedTrainer(PseudoMaskTrainer):
             self._set_up_phase()
 
     def configure_optimizers(self):
-        self.initial_lr = self.phase.initial_lr
+        self.initial_lr, self.weight_decay = self.phase.initial_lr, self.phase.weight_decay
         optimizer, _ = super().configure_optimizers()
         return optimizer, self._lr_scheduler(optimizer)
 
@@ -94,9 +95,16 @@ class PhasedTrainer(PseudoMaskTrainer):
         phase = self.phase
         return PhasePolyLRScheduler(optimizer, phase.initial_lr, phase.num_epochs, first_epoch(self.phases, phase))
 
+    def _set_batch_size_and_oversample(self) -> None:
+        self.oversample_foreground_percent = self._nnunets_oversampling  # with several GPUs nnU-Net overwrites it
+        super()._set_batch_size_and_oversample()
+        if self.phase.patches == "half_foreground":  # on each GPU, as every one needs patches of both kinds
+            self.batch_size *= 2
+            self.oversample_foreground_percent = 0.5
+
     def _build_loss(self):
         loss = super()._build_loss()
-        if self.learns_pseudo_masks or self.phase.segmentation_loss == "dice_ce":
+        if self.phase.segmentation_loss == "dice_ce":
             return loss  # nnU-Net's own, which leaves ignored voxels out
         partial_cross_entropy = PartialCrossEntropyLoss(self.label_manager.ignore_label)
         if self.enable_deep_supervision:
@@ -110,20 +118,20 @@ class PhasedTrainer(PseudoMaskTrainer):
         phase = self.phase
         self.num_iterations_per_epoch = phase.num_iterations_per_epoch
         self.num_val_iterations_per_epoch = phase.num_val_iterations_per_epoch
+        self._set_batch_size_and_oversample()
         self.lr_scheduler = self._lr_scheduler(self.optimizer)
-        self.loss = self._build_loss()
         self._close_feature_tap()
-        if phase.labels == "weak":
-            if phase.voxel_term is not None:
-                self._feature_tap = FeatureTap(self.network, phase.tap)
-            self.loss = PhaseLoss(
-                self.loss,
-                phase.voxel_term,
-                self._feature_tap,
-                foreground_labels=self.label_manager.foreground_labels,
-                ignore_label=self.label_manager.ignore_label,
-                spacing_mm=self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :],
-            )
+        if phase.voxel_term is not None:
+            self._feature_tap = FeatureTap(self.network, phase.tap)
+        self.loss = PhaseLoss(
+            self._build_loss(),
+            phase.voxel_term,
+            self._feature_tap,
+            half_foreground=phase.patches == "half_foreground",
+            foreground_labels=self.label_manager.foreground_labels,
+            ignore_label=self.label_manager.ignore_label,
+            spacing_mm=self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :],
+        )
         if self._do_i_compile():
             torch._dynamo.reset()  # a compiled network keeps the hooks it was compiled with
 
@@ -183,7 +191,7 @@ class PhasedTrainer(PseudoMaskTrainer):
             self.lr_scheduler.step(self.current_epoch + self._iteration / self.num_iterations_per_epoch)
         self._iteration += 1
         output = super().train_step(self._seen_by_loss(batch))
-        return output | self.loss.terms if isinstance(self.loss, PhaseLoss) else output
+        return output | self.loss.terms
 
     def validation_step(self, batch: dict) -> dict:
         return super().validation_step(self._seen_by_loss(batch))
@@ -192,8 +200,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         """Show the image to the loss, which nnU-Net shows output and target only."""
         folder = self.preprocessed_dataset_folder
         refuse_labels_out_of_range(batch, self.label_manager.ignore_label, folder=folder)
-        if isinstance(self.loss, PhaseLoss):
-            batch["data"] = self.loss.image = batch["data"].to(self.device, non_blocking=True)
+        batch["data"] = self.loss.image = batch["data"].to(self.device, non_blocking=True)
         return batch
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
@@ -221,10 +228,12 @@ class PhasedTrainer(PseudoMaskTrainer):
             plot_phases(self.phases, logged_values(self), self.output_folder)
         if self._starts_phase() and self.current_epoch < self.num_epochs:
             self._save_checkpoint_before_epoch("checkpoint_latest.pth")
-            if self.learns_pseudo_masks:
+            previous = self.phases[self.phases.index(self.phase) - 1]
+            needs_other_batches = self.learns_pseudo_masks or self.phase.patches != previous.patches
+            if needs_other_batches:
                 self._shut_down_dataloaders()
             self._begin_phase()
-            if self.learns_pseudo_masks:
+            if needs_other_batches:
                 self.dataloader_train, self.dataloader_val = self.get_dataloaders()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:

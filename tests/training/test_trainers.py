@@ -130,7 +130,7 @@ def test_retraining_uses_nnunets_own_loss_and_full_supervisions_value():
     trainer._set_up_phase()
     dense = make_trainer("nnUNetTrainer", labels={"background": 0, "tumour": 1})
     dense.initialize()
-    assert isinstance(trainer.loss.loss, DC_and_CE_loss)
+    assert isinstance(trainer.loss.segmentation_loss.loss, DC_and_CE_loss)
     dense_batch = batch(labels=(0, 1))
     output = trainer.network(dense_batch["data"])
     torch.testing.assert_close(trainer.loss(output, dense_batch["target"]), dense.loss(output, dense_batch["target"]))
@@ -173,16 +173,18 @@ def test_no_patch_makes_the_loss_or_the_weights_not_finite(epoch, labels):
 
 
 def test_tapped_features_are_the_input_of_the_last_segmentation_layer():
-    trainer = make_trainer("SimPLeTrainer_Paper")
+    trainer = make_trainer()
     trainer.initialize()
+    tap = FeatureTap(trainer.network, "after_nonlinearity")
     logits = trainer.network(batch()["data"])[0]
-    features = trainer._feature_tap.pop().everywhere()
+    features = tap.pop().everywhere()
     assert features.shape == (2, 4, 8, 16, 16)
     torch.testing.assert_close(trainer.network.decoder.seg_layers[-1](features), logits)
 
 
-def test_features_can_be_tapped_before_the_nonlinearity():
-    trainer = make_trainer()
+@pytest.mark.parametrize("name", ["SimPLeTrainer", "SimPLeTrainer_Paper"])
+def test_features_are_tapped_before_the_nonlinearity(name):
+    trainer = make_trainer(name)
     trainer.initialize()
     network, data = trainer.network, batch()["data"]
     seen = []
@@ -218,7 +220,7 @@ def test_a_network_a_later_phase_cannot_tap_is_refused_at_the_start(monkeypatch)
         return network
 
     monkeypatch.setattr(type(trainer), "build_network_architecture", staticmethod(without_leaky_relu))
-    with pytest.raises(NotImplementedError, match="LeakyReLU only; use SimPLeTrainer_Paper"):
+    with pytest.raises(NotImplementedError, match="LeakyReLU"):
         trainer.initialize()
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN
+from nnunetv2_simple.training.phases import FINETUNE, PAPER_FINETUNE, PAPER_RETRAIN, PAPER_TRAIN, RETRAIN, TRAIN
 from nnunetv2_simple.training.trainer import PhasedTrainer
 
 TINY = {"num_epochs": 3, "num_iterations_per_epoch": 4, "num_val_iterations_per_epoch": 1}
@@ -25,3 +25,7 @@ class SimPLeTrainer_Tiny(PhasedTrainer):
 
 class SimPLeTrainer_Brief(SimPLeTrainer_Tiny):
     phases = (replace(TRAIN, **BRIEF), replace(FINETUNE, **BRIEF), replace(RETRAIN, **BRIEF))
+
+
+class SimPLeTrainer_PaperBrief(SimPLeTrainer_Tiny):  # noqa: N801
+    phases = (replace(PAPER_TRAIN, **BRIEF), replace(PAPER_FINETUNE, **BRIEF), replace(PAPER_RETRAIN, **BRIEF))
