@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import SimpleITK as sitk
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
 from nnunetv2_simple.comparison.settings import Comparison, dataset_id
 from nnunetv2_simple.conversion.baselines import RIVAL_KINDS, is_of, rival_dataset_name
 from nnunetv2_simple.files import read_json
-from nnunetv2_simple.images import check_same_geometry, reason_of
+from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.images import read_header
 
 SPLITS_FILE = "splits_final.json"
 
@@ -128,18 +128,9 @@ def find_test_cases(images: Path, references: Path, content: Mapping) -> list[st
         for file in (*channels, reference):
             if not file.is_file():
                 raise ValueError(f"test case {case} lacks {'its reference ' if file == reference else ''}{file}")
-        check_same_geometry(_header(channels[0]), _header(reference), names=(str(channels[0]), str(reference)))
+        headers = read_header(channels[0]), read_header(reference)
+        check_same_geometry(*headers, names=(str(channels[0]), str(reference)))
     return cases
-
-
-def _header(file: Path) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ValueError(f"cannot read {file} as an image: {reason_of(error)}") from error
-    return reader
 
 
 def check_datasets(comparison: Comparison) -> None:

@@ -21,7 +21,8 @@ from nnunetv2_simple.conversion.record import (
 )
 from nnunetv2_simple.evaluation.quality import measure_case
 from nnunetv2_simple.extreme_points.lesions import annotation_warnings
-from nnunetv2_simple.images import image_like, spacing_zyx_mm, write_image
+from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.images import image_like, read_header, spacing_zyx_mm, write_image
 from nnunetv2_simple.pseudo_mask.fusion import as_stored, walker_file
 from nnunetv2_simple.pseudo_mask.generate import draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
@@ -60,6 +61,7 @@ def convert_case(case: Case, conversion: Conversion, *, run: str) -> None:
         "parameters": conversion.parameters() | {"is_test": case.is_test},
         "inputs": inputs_of(case),
         "spacing_mm_zyx": spacing_zyx_mm(first),
+        "warnings": loaded.warnings,
     }
     images = {
         folder / f"images{split}" / f"{case.identifier}_{index:04d}{FILE_ENDING}": channel
@@ -145,22 +147,13 @@ def _provenance_of_labels(case: Case, conversion: Conversion, loaded: LoadedCase
 
 
 def _write_images(images: dict[Path, sitk.Image], scratch: Path) -> dict[Path, Path]:
-    """Write images beside their places, and check that all have one geometry on disk."""
+    """Write images beside their places, and check that what is on disk lies where it was read."""
     written = {}
     for index, (target, image) in enumerate(images.items()):
         written[target] = scratch / f"{index}{FILE_ENDING}"
         write_image(image, str(written[target]))
-    headers = {str(target): _geometry_on_disk(file) for target, file in written.items()}
-    if len(set(headers.values())) > 1:
-        raise ValueError(f"the geometry of image and label differs once written: {headers}")
+        check_same_geometry(image, read_header(written[target]), names=("memory", str(target)))
     return written
-
-
-def _geometry_on_disk(file: Path) -> tuple:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    reader.ReadImageInformation()
-    return reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
 
 
 def _publish(case: Case, conversion: Conversion, files: dict[Path, Path], content: dict) -> None:

@@ -50,7 +50,6 @@ from nnunetv2_simple.conversion.record import (
     remove_scratch,
     write_record,
 )
-from nnunetv2_simple.evaluation.quality_warnings import is_about_annotation
 from nnunetv2_simple.parallel import open_workers
 from nnunetv2_simple.pseudo_mask.fusion import WALKER_FOLDER
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
@@ -167,12 +166,9 @@ def cases_of_part(cases: Sequence[Case], *, part_id: int, num_parts: int) -> lis
 
 
 def annotation_warnings_of(cases: Sequence[Case], conversion: Conversion) -> dict[str, list[str]]:
-    """Return what is legal about the annotations of finished cases but probably not meant, by case identifier."""
-    found = {}
-    for case in cases:
-        record = read_record(conversion.dataset_folder, case.identifier)
-        if record.get("status") == FINISHED and "quality" in record:
-            found[case.identifier] = list(filter(is_about_annotation, record["quality"]["warnings"]))
+    """Return what is legal about the input of finished cases but probably not meant, by case identifier."""
+    records = {case.identifier: read_record(conversion.dataset_folder, case.identifier) for case in cases}
+    found = {name: record.get("warnings") for name, record in records.items() if record.get("status") == FINISHED}
     return {identifier: warnings for identifier, warnings in found.items() if warnings}
 
 

@@ -87,7 +87,8 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
 
 
 def _provenance(record: Mapping) -> dict:
-    return {key: value for key, value in record.items() if key not in ("status", "files", "parameters", "quality")}
+    others = ("status", "files", "parameters", "warnings", "quality")
+    return {key: value for key, value in record.items() if key not in others}
 
 
 def _write_split(training: Sequence[str], validation: set[str], conversion: Conversion) -> None:

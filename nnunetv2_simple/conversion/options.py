@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,7 +133,7 @@ def _parse_labels(words: Sequence[str]) -> dict[str, int]:
         return {DEFAULT_CLASS: 1}
     labels = {}
     for word in words:
-        name, _, value = word.partition("=")
+        name, _, value = unicodedata.normalize("NFC", word).partition("=")
         if not (name and value.isdecimal()) or name in labels:
             raise ValueError(f"labels must be given like tumor=1 node=2, got {' '.join(words)}")
         labels[name] = int(value)

@@ -12,11 +12,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.loading import annotated_lesions
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.images import read_grid
 
 RECORD_FOLDER = "provenance"
 SCRATCH_FOLDER = "partial_conversion"
@@ -139,15 +138,8 @@ def _lesions_differ(record: dict, case: Case, conversion: Conversion) -> bool:
     """Compare the lesions themselves: one annotation file may serve many cases and grow with them."""
     if not case.annotation_files:
         return True
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(case.image_files[0])
-    reader.ReadImageInformation()
-    image = sitk.Image(reader.GetSize(), sitk.sitkUInt8)
-    image.SetSpacing(reader.GetSpacing())
-    image.SetOrigin(reader.GetOrigin())
-    image.SetDirection(reader.GetDirection())
     try:
-        lesions = annotated_lesions(case, conversion, image)
+        lesions = annotated_lesions(case, conversion, read_grid(case.image_files[0]))
     except ValueError:
         return True
     now = [lesion.to_json() for lesion in lesions]

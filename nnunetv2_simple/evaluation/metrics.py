@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, get_bbox_from_mask
 from scipy import ndimage
 
-from nnunetv2_simple.images import check_same_geometry, read_volume, spacing_zyx_mm
+from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.images import label_array, read_volume, spacing_zyx_mm
 
 MEASURES = ("dice", "jaccard", "hd95_mm", "assd_mm", "volume_ml")
 
@@ -100,12 +100,12 @@ def score_case(prediction_file: Path, reference_file: Path, labels: Mapping[str,
         What :func:`score_mask` returns, as the mean over the labels, and under ``per_label`` for each of them.
 
     Raises:
-        ValueError: Naming the files, if one cannot be read, if they differ in size, spacing, origin or direction, or
-            if the reference holds other labels than these and the background's 0.
+        ValueError: Naming the files, if one cannot be read or holds fractions, if they differ in size, spacing,
+            origin or direction, or if the reference holds other labels than these and the background's 0.
     """
     prediction, reference = (read_volume(str(file)) for file in (prediction_file, reference_file))
     check_same_geometry(prediction, reference, names=(str(prediction_file), str(reference_file)))
-    predicted, truth = (sitk.GetArrayViewFromImage(image) for image in (prediction, reference))
+    predicted, truth = label_array(prediction, str(prediction_file)), label_array(reference, str(reference_file))
     if unknown := sorted(set(np.unique(truth).tolist()) - {0, *labels.values()}):
         raise ValueError(f"{reference_file} holds the labels {unknown}, expected 0 and {dict(labels)}")
     per_label = {

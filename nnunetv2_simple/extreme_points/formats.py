@@ -32,7 +32,9 @@ from nnunetv2_simple.extreme_points.annotation import (
     objects,
 )
 from nnunetv2_simple.extreme_points.slicer_markups import read_fcsv, read_markups
-from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, check_same_geometry, read_volume, spacing_zyx_mm
+from nnunetv2_simple.files import read_text
+from nnunetv2_simple.grids import on_grid_of
+from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, label_array, read_volume, spacing_zyx_mm
 
 ANNOTATION_FILE_ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv", *IMAGE_FILE_ENDINGS)
 POINT_LABELS = {1, 2, 3, 4, 5, 6}  # of label images
@@ -75,8 +77,7 @@ def csv_cases(file: str) -> set[str]:
 
 def _read_json(file: str) -> object:
     try:
-        with open(file, encoding="utf-8-sig") as stream:
-            return json.load(stream)
+        return json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"cannot be read as JSON: {error}") from error
 
@@ -149,8 +150,7 @@ def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
         ValueError: If the file cannot be read or is no such table. Naming the file is left to the caller.
     """
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            text = stream.read()
+        text = read_text(file)
         named = re.match(r"\s*sep=(.)[ \t]*\r?\n", text)
         text = text[named.end() :] if named else text
         separator = named[1] if named else max(",;\t", key=text.lstrip().partition("\n")[0].count)
@@ -173,9 +173,8 @@ def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
 
 def _label_image_lesion(file: str, image: sitk.Image) -> Marks:
     """Read the labels 1 to 6, one per point; of several voxels the one nearest to their centroid is meant."""
-    label_image = read_volume(file)
-    check_same_geometry(image, label_image, names=("the image", "the label image"))
-    array = sitk.GetArrayViewFromImage(label_image)
+    label_image = on_grid_of(read_volume(file), image, names=("the image", "the label image"), may_be_cropped=True)
+    array = label_array(label_image, "the label image")
     labels = set(np.unique(array).tolist()) - {0}
     if labels != POINT_LABELS:
         raise ValueError(

@@ -6,6 +6,7 @@ A case is annotated by one or more files, each with one or more lesions (formats
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -124,7 +125,7 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
     for file in map(str, files):
         with error_context(f"{case}: {file}"):
             for marks in read_marks(file, image, case=case):
-                stated |= {marks.class_name} - {None}
+                stated |= {_composed(marks.class_name)} if marks.class_name is not None else set()
                 if len(labels) == 1 and len(stated) > 1:
                     raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
                 with error_context(marks.title):
@@ -182,5 +183,10 @@ def _class_label(marks: Marks, lesion_name: str, labels: Mapping[str, int]) -> i
 
 def _class_of(name: str, labels: Mapping[str, int]) -> str | None:
     """Return the class that a name means: the class name itself, or followed by a number."""
-    candidates = [known for known in labels if re.fullmatch(re.escape(known) + r"[0-9_-]*", name)]
+    candidates = [k for k in labels if re.fullmatch(re.escape(_composed(k)) + r"[0-9_-]*", _composed(name))]
     return max(candidates, key=len, default=None)
+
+
+def _composed(name: str) -> str:
+    """Return a name with its accents composed (NFC): some systems, such as macOS, take them apart in file names."""
+    return unicodedata.normalize("NFC", name)

@@ -20,6 +20,7 @@ from nnunetv2_simple.extreme_points.annotation import (
     to_index,
 )
 from nnunetv2_simple.extreme_points.bounding_boxes import FACE_INSET_VOXELS, box_voxels, face_centres
+from nnunetv2_simple.files import read_text
 from nnunetv2_simple.images import patient_axes
 
 SLICER_COORDINATES = {"LPS": "LPS", "RAS": "RAS", "0": "RAS", "1": "LPS"}  # the numbers are Slicer's older codes
@@ -59,8 +60,7 @@ def read_fcsv(file: str, image: sitk.Image) -> Marks:
         ValueError: If the file cannot be read or is no such point list. Naming the file is left to the caller.
     """
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            lines = stream.read().splitlines()
+        lines = read_text(file).splitlines()
         rows = list(csv.reader(line for line in lines if line.strip() and not line.startswith("#")))
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"cannot be read as CSV: {error}") from error

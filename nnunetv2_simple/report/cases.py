@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_simple.images import check_same_geometry, read_volume
+from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.images import read_volume
 from nnunetv2_simple.report.data import Comparison, UnavailableError, finite, pictured_fold, worst_median_best
 
 
