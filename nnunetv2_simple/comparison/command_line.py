@@ -13,7 +13,6 @@ from nnunetv2_simple.comparison.command_runner import CommandError, locked
 from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
-    find_dataset,
     find_datasets,
     find_test_cases,
     foreground_labels,
@@ -25,6 +24,7 @@ from nnunetv2_simple.comparison.runs import note_schedules, run_missing, score_e
 from nnunetv2_simple.comparison.script import shell_script
 from nnunetv2_simple.comparison.settings import Comparison
 from nnunetv2_simple.comparison.tables import write_tables
+from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.options import add_option, existing_folder
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.report.page import write_report
@@ -34,8 +34,8 @@ FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNe
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Train, predict and score every row of the paper's table and its rivals with nnU-Net, on the same "
-        "plans, splits and schedules. What is done is skipped, so the same command goes on after an interruption.",
+        description="Train, predict and score every row of the paper's table and the baselines, on the same plans, "
+        "splits and schedules. What is done is skipped, so the same command goes on after an interruption.",
         allow_abbrev=False,  # the words of the command are printed again, see --print-commands
     )
     parser.add_argument("-weak", type=int, required=True, help="Id of the dataset nnUNetv2_simple_convert wrote")
@@ -82,14 +82,14 @@ def find_comparison(args: argparse.Namespace) -> Comparison:
     if wrong := [fold for fold in args.f if fold != "all" and not fold.isdecimal()]:
         raise ValueError(f"folds must be integers or 'all', got {wrong}")
     raw, preprocessed, results = (Path(str(folder)).absolute() for folder in folders.values())
-    weak = find_dataset(args.weak, raw)
+    weak = find_dataset(args.weak, raw).name
     methods = choose_methods(args.methods, has_dense=args.dense is not None)
     content = dataset_json(raw / weak)
     comparison = Comparison(
         datasets=find_datasets(
             {method.labels for method in methods},
             weak=weak,
-            dense=None if args.dense is None else find_dataset(args.dense, raw),
+            dense=None if args.dense is None else find_dataset(args.dense, raw).name,
             folders=[raw, preprocessed, results],
         ),
         methods=methods,
