@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from nnunetv2_simple.dataset_conversion.Dataset501_IBSI_STS import find_cases
 from nnunetv2_simple.demo.phantom import TUMOUR_SHAPES, generate_phantom
+from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.points import extreme_points_from_mask
 from nnunetv2_simple.images import spacing_zyx_mm
@@ -61,7 +62,7 @@ def measure(pseudo_mask: np.ndarray, mask: np.ndarray, in_box: np.ndarray, scrib
     return [
         hits / foreground.sum(),
         hits / mask.sum(),
-        2 * hits / (foreground.sum() + mask.sum()),
+        dice(foreground, mask),
         np.count_nonzero((pseudo_mask == 2) & in_box) / in_box.sum(),
         background.sum() / in_box.sum(),
         np.count_nonzero(background & ~mask) / background.sum() if background.any() else np.nan,

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from nnunetv2_simple import random_walker as our_random_walker
 from nnunetv2_simple.dataset_conversion.Dataset501_IBSI_STS import find_cases
+from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.extreme_points.points import bounding_box, extreme_points_from_mask
 from nnunetv2_simple.images import spacing_zyx_mm
 from nnunetv2_simple.pseudo_mask.generate import draw_scribbles, generate_pseudo_mask
@@ -56,10 +57,6 @@ def published_procedure(
     pseudo_mask = np.where(in_box, 2, 0)
     pseudo_mask[crop][(probability > 0.8) & in_box[crop]] = 1
     return pseudo_mask
-
-
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    return 2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second))
 
 
 def timed(function: Callable, *args, **options) -> tuple[float, np.ndarray]:

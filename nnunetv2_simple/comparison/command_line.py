@@ -13,7 +13,6 @@ from nnunetv2_simple.comparison.command_runner import CommandError, locked
 from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
-    find_dataset,
     find_datasets,
     find_test_cases,
     foreground_labels,
@@ -25,7 +24,9 @@ from nnunetv2_simple.comparison.runs import note_schedules, run_missing, score_e
 from nnunetv2_simple.comparison.script import shell_script
 from nnunetv2_simple.comparison.settings import Comparison
 from nnunetv2_simple.comparison.tables import write_tables
+from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.options import add_option, existing_folder
+from nnunetv2_simple.evaluation.metrics import TOLERANCE_MM
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.report.page import write_report
 
@@ -34,8 +35,8 @@ FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNe
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Train, predict and score every row of the paper's table and its rivals with nnU-Net, on the same "
-        "plans, splits and schedules. What is done is skipped, so the same command goes on after an interruption.",
+        description="Train, predict and score every row of the paper's table and the baselines, on the same plans, "
+        "splits and schedules. What is done is skipped, so the same command goes on after an interruption.",
         allow_abbrev=False,  # the words of the command are printed again, see --print-commands
     )
     parser.add_argument("-weak", type=int, required=True, help="Id of the dataset nnUNetv2_simple_convert wrote")
@@ -49,6 +50,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add_option(parser, "c", "Configuration", default="3d_fullres")
     add_option(parser, "p", "Plans", default="nnUNetPlans")
     add_option(parser, "length", "Suffix of the trainers, such as 50epochs. Default: the full schedules")
+    add_option(parser, "tolerance_mm", "Of the normalised surface Dice (NSD)", type=float, default=TOLERANCE_MM)
     add_option(parser, "device", "Where to train and predict", choices=["cuda", "cpu", "mps"], default="cuda")
     add_option(parser, "np", "Processes for preprocessing, prediction and scoring", type=int, default=2)
     add_option(parser, "disable_tta", "Predict without mirroring: faster, less accurate", action="store_true")
@@ -79,17 +81,19 @@ def find_comparison(args: argparse.Namespace) -> Comparison:
         raise ValueError(f"nnU-Net's folders must be set in the environment, got none for {', '.join(unset)}")
     if args.np < 0:
         raise ValueError(f"the number of processes must be at least 0, got {args.np}")
+    if not 0 <= args.tolerance_mm < float("inf"):
+        raise ValueError(f"-tolerance_mm must be at least 0 and finite, got {args.tolerance_mm}")
     if wrong := [fold for fold in args.f if fold != "all" and not fold.isdecimal()]:
         raise ValueError(f"folds must be integers or 'all', got {wrong}")
     raw, preprocessed, results = (Path(str(folder)).absolute() for folder in folders.values())
-    weak = find_dataset(args.weak, raw)
+    weak = find_dataset(args.weak, raw).name
     methods = choose_methods(args.methods, has_dense=args.dense is not None)
     content = dataset_json(raw / weak)
     comparison = Comparison(
         datasets=find_datasets(
             {method.labels for method in methods},
             weak=weak,
-            dense=None if args.dense is None else find_dataset(args.dense, raw),
+            dense=None if args.dense is None else find_dataset(args.dense, raw).name,
             folders=[raw, preprocessed, results],
         ),
         methods=methods,
@@ -104,6 +108,7 @@ def find_comparison(args: argparse.Namespace) -> Comparison:
         references=args.ref,
         cases=find_test_cases(args.i, args.ref, content),
         labels=foreground_labels(content),
+        tolerance_mm=args.tolerance_mm,
         file_ending=content["file_ending"],
         walker_channel=walker_channel(raw / weak),
         output_folder=args.o.absolute(),

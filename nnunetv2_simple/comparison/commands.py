@@ -60,9 +60,9 @@ def preprocess_command(comparison: Comparison, dataset: str) -> Command:
     )
 
 
-def rival_command(comparison: Comparison, kind: str) -> Command:
-    weak, rival = (str(dataset_id(comparison.datasets[labels])) for labels in ("weak", kind))
+def baseline_command(comparison: Comparison, kind: str) -> Command:
+    weak, baseline = (str(dataset_id(comparison.datasets[labels])) for labels in ("weak", kind))
     return (
-        *("python", "-m", "nnunetv2_simple.conversion.baselines_command", "-weak", weak, "-kind", kind),
-        *("-d", rival, "-np", str(max(comparison.num_processes, 1))),
+        *("nnUNetv2_simple_convert", "-d", weak, "-baseline", kind, "-baseline_id", baseline),
+        *("-np", str(max(comparison.num_processes, 1))),
     )

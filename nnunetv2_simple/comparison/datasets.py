@@ -6,24 +6,12 @@ from pathlib import Path
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
 from nnunetv2_simple.comparison.settings import Comparison, dataset_id
-from nnunetv2_simple.conversion.baselines import RIVAL_KINDS, is_of, rival_dataset_name
+from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, is_up_to_date
 from nnunetv2_simple.files import read_json
 from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.images import read_header
 
 SPLITS_FILE = "splits_final.json"
-
-
-def find_dataset(number: int, raw: Path) -> str:
-    """Return the folder name of the raw dataset of an id.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    found = [folder.name for folder in _datasets_of_id(number, [raw])]
-    if len(found) != 1:
-        raise ValueError(f"there must be one dataset of the id {number} in {raw}, got {found or 'none'}")
-    return found[0]
 
 
 def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folders: Sequence[Path]) -> dict[str, str]:
@@ -41,7 +29,7 @@ def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folde
     datasets = {"weak": weak} | ({"dense": dense} if dense else {})
     name = weak.partition("_")[2]
     number = max(dataset_id(dataset) for dataset in datasets.values()) + 1
-    for kind in (kind for kind in RIVAL_KINDS if kind in kinds):
+    for kind in (kind for kind in BASELINES if kind in kinds):
         if kind == "paper" and walker_parameters(folders[0] / weak).get("recipe") == "paper":
             datasets[kind] = weak
             continue
@@ -53,7 +41,7 @@ def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folde
             walker_parameters(folders[0] / weak)
             while _datasets_of_id(number, folders):
                 number += 1
-            found = [rival_dataset_name(folders[0] / weak, kind, number)]
+            found = [baseline_dataset_name(folders[0] / weak, kind, number)]
             number += 1
         datasets[kind] = found[0]
     return {kind: dataset for kind, dataset in datasets.items() if kind == "weak" or kind in kinds}
@@ -159,7 +147,7 @@ def check_datasets(comparison: Comparison) -> None:
     cases = training_cases(comparison.raw / weak)
     if known := sorted(set(cases) & set(comparison.cases)):
         raise ValueError(f"{comparison.images} holds training cases of {weak}, which test nothing: {known}")
-    _check_rivals(comparison)
+    _check_baselines(comparison)
     for dataset in set(comparison.datasets.values()) - {weak}:
         _check_plans_and_splits(comparison, dataset)
         folder = comparison.raw / dataset
@@ -177,19 +165,19 @@ def _check_dense(comparison: Comparison) -> None:
     folder = comparison.raw / comparison.datasets["dense"]
     provenance = folder / "provenance.json"
     kind = read_json(provenance).get("kind") if provenance.is_file() else None
-    if "ignore" in dataset_json(folder)["labels"] or kind in RIVAL_KINDS:
+    if "ignore" in dataset_json(folder)["labels"] or kind in BASELINES:
         raise ValueError(
             f"-dense must be a dataset of dense masks, as nnUNetv2_simple_convert -dense writes it; {folder} has "
             f"{f'labels of the kind {kind}' if kind else 'unlabelled voxels'}"
         )
 
 
-def _check_rivals(comparison: Comparison) -> None:
+def _check_baselines(comparison: Comparison) -> None:
     weak = comparison.raw / comparison.datasets["weak"]
     for kind, dataset in comparison.datasets.items():
         folder = comparison.raw / dataset
-        is_there = kind in RIVAL_KINDS and folder != weak and (folder / "dataset.json").is_file()
-        if is_there and not is_of(weak, kind, folder):
+        is_there = kind in BASELINES and folder != weak and (folder / "dataset.json").is_file()
+        if is_there and not is_up_to_date(folder, kind, weak):
             raise ValueError(
                 f"the labels of {folder} are not those of {weak.name} as it is now, was it converted again since? "
                 f"Remove {dataset} from nnUNet_raw, nnUNet_preprocessed and nnUNet_results, it is then made anew"

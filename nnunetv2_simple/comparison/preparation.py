@@ -12,14 +12,14 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_simple.comparison.commands import (
     Command,
+    baseline_command,
     fingerprint_command,
     move_plans_command,
     preprocess_command,
-    rival_command,
 )
 from nnunetv2_simple.comparison.datasets import SPLITS_FILE, training_cases, weak_splits
 from nnunetv2_simple.comparison.settings import Comparison
-from nnunetv2_simple.conversion.baselines import RIVAL_KINDS
+from nnunetv2_simple.conversion.baselines import BASELINES
 from nnunetv2_simple.files import read_json, save_json_atomically
 
 UNFINISHED = "_unfinished"  # beside the preprocessed data of a configuration while they are written
@@ -51,7 +51,7 @@ def missing_preparations(comparison: Comparison) -> Iterator[Preparation]:
         raw, preprocessed = comparison.raw / dataset, comparison.preprocessed / dataset
         plans = f"{comparison.plans}.json"
         if not (raw / "dataset.json").is_file():
-            yield Preparation(dataset, f"labels of the kind {labels}", rival_command(comparison, labels))
+            yield Preparation(dataset, f"labels of the kind {labels}", baseline_command(comparison, labels))
         if not (preprocessed / "dataset_fingerprint.json").is_file():  # which the trainer copies beside its checkpoints
             yield Preparation(dataset, "fingerprint", fingerprint_command(comparison, dataset))
         if not (preprocessed / "dataset.json").is_file():  # which otherwise nnUNetv2_plan_experiment copies
@@ -77,8 +77,8 @@ def preparation_commands(comparison: Comparison) -> list[str]:
     lines = []
     for labels, dataset in _one_kind_each(comparison):
         raw, preprocessed = comparison.raw / dataset, comparison.preprocessed / dataset
-        if labels in RIVAL_KINDS:
-            lines.append(shlex.join(rival_command(comparison, labels)))
+        if labels in BASELINES:
+            lines.append(shlex.join(baseline_command(comparison, labels)))
         if labels != "weak":
             lines.append(shlex.join(fingerprint_command(comparison, dataset)))
             lines += copy_commands(raw / "dataset.json", preprocessed / "dataset.json")

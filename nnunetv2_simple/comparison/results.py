@@ -14,6 +14,8 @@ from nnunetv2_simple.comparison.settings import Comparison, Fold
 from nnunetv2_simple.comparison.training_state import cost, read_costs
 from nnunetv2_simple.evaluation.statistics import compare_dice, summarise
 
+ROLES_ON_FILE = {"baseline": "rival"}  # so every comparison.json has it
+
 
 def collect_results(comparison: Comparison) -> dict:
     """Return settings, versions, and of every method that has scores: scores, statistics, commands and costs.
@@ -55,7 +57,7 @@ def _method(comparison: Comparison, method: Method, scores: dict) -> dict:
     return {
         "key": method.key,
         "title": method.title,
-        "role": method.role,
+        "role": ROLES_ON_FILE.get(method.role, method.role),
         "annotation": method.annotation,
         "labels": method.labels,
         "dataset": comparison.dataset(method),

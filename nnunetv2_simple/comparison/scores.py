@@ -20,10 +20,11 @@ def score_predictions(comparison: Comparison, method: Method, fold: Fold) -> Non
     folder = comparison.predictions(method, fold)
     files = {case: (file, comparison.reference_file(case)) for case, file in _predictions(comparison, folder)}
     with open_workers(num_processes=max(comparison.num_processes, 1)) as run:
-        scores = dict(run(partial(_score, files=files, labels=dict(comparison.labels)), list(files)))
+        options = {"labels": dict(comparison.labels), "tolerance_mm": comparison.tolerance_mm}
+        scores = dict(run(partial(_score, files=files, **options), list(files)))
     output_file = comparison.scores_file(method, fold)
     output_file.parent.mkdir(parents=True, exist_ok=True)
-    content = {"references": str(comparison.references), "labels": dict(comparison.labels)}
+    content = _made_with(comparison)
     save_json_atomically(content | {"cases": {case: scores[case] for case in comparison.cases}}, output_file)
 
 
@@ -33,8 +34,9 @@ def is_scored(comparison: Comparison, method: Method, fold: Fold) -> bool:
     if not scores_file.is_file():
         return False
     content = read_json(scores_file)
-    now = {"references": str(comparison.references), "labels": dict(comparison.labels)}
-    if {key: content[key] for key in now} != now or list(content["cases"]) != list(comparison.cases):
+    if any(content.get(key) != value for key, value in _made_with(comparison).items()) or list(
+        content["cases"]
+    ) != list(comparison.cases):
         return False
     scored_at = scores_file.stat().st_mtime_ns
     predictions = [file for _, file in _predictions(comparison, comparison.predictions(method, fold))]
@@ -51,5 +53,10 @@ def _predictions(comparison: Comparison, folder):
     return zip(comparison.cases, comparison.prediction_files(folder), strict=True)
 
 
-def _score(case: str, *, files: dict, labels: dict[str, int]) -> dict:
-    return score_case(*files[case], labels)
+def _made_with(comparison: Comparison) -> dict:
+    labels, tolerance_mm = dict(comparison.labels), comparison.tolerance_mm
+    return {"references": str(comparison.references), "labels": labels, "tolerance_mm": tolerance_mm}
+
+
+def _score(case: str, *, files: dict, **options) -> dict:
+    return score_case(*files[case], **options)

@@ -54,6 +54,7 @@ class Comparison:
         references: Folder of their dense masks.
         cases: The test cases.
         labels: The foreground labels by name.
+        tolerance_mm: Of the normalised surface Dice.
         file_ending: Of images and masks.
         walker_channel: The channel the clicks were made on, for pictures.
         output_folder: Gets everything but what nnU-Net keeps in its own folders.
@@ -75,6 +76,7 @@ class Comparison:
     references: Path
     cases: Sequence[str]
     labels: Mapping[str, int]
+    tolerance_mm: float
     file_ending: str
     walker_channel: int
     output_folder: Path
@@ -132,6 +134,7 @@ class Comparison:
             "images": str(self.images),
             "references": str(self.references),
             "labels": dict(self.labels),
+            "tolerance_mm": self.tolerance_mm,
             "file_ending": self.file_ending,
             "channel": self.walker_channel,
             "nnUNet_raw": str(self.raw),

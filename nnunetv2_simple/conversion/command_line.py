@@ -6,14 +6,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2.paths import nnUNet_raw
+
+from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, write_baseline
 from nnunetv2_simple.conversion.cases import Case, WalkerImage
+from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.options import (
     add_common_options,
     add_option,
     add_walker_options,
+    check_dataset_ids,
     convert,
     existing_folder,
     existing_path,
+    progress_bar,
 )
 from nnunetv2_simple.extreme_points.lesions import find_annotations
 from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
@@ -100,12 +106,30 @@ def _mask_files(folder: Path | None) -> dict[str, list[str]]:
     return found
 
 
+def derive_baseline(args: argparse.Namespace) -> int:
+    """Write the baseline that the command line asks for; return the exit status."""
+    try:
+        if not nnUNet_raw:
+            raise ValueError("nnUNet_raw must be set to the folder of nnU-Net's raw datasets")
+        converted = find_dataset(args.d, Path(nnUNet_raw))
+        baseline = converted.parent / baseline_dataset_name(converted, args.baseline, args.baseline_id)
+        check_dataset_ids(converted.parent, [baseline])
+        bar = progress_bar("labelling")
+        write_baseline(converted, args.baseline, baseline, num_processes=args.np, progress=bar)
+    except (ValueError, OSError) as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    print(f"the baseline {args.baseline} of {converted.name} is in {baseline}")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description="Write an nnU-Net raw dataset whose labels are pseudo-masks, from six extreme points per lesion."
+        description="Write an nnU-Net raw dataset whose labels are pseudo-masks, from six extreme points per lesion; "
+        "or, with -baseline, other labels for a dataset converted before."
     )
     parser.add_argument(
-        "-i", type=existing_folder, required=True, help="Folder of images: <case>_0000.nii.gz, <case>_0001.nii.gz, ..."
+        "-i", type=existing_folder, help="Folder of images: <case>_0000.nii.gz, <case>_0001.nii.gz, ..."
     )
     parser.add_argument(
         "-a",
@@ -121,8 +145,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_option(parser, "channels", "nnU-Net's channel names", nargs="+", default=["MR"])
     add_option(parser, "labels", "Foreground classes, like tumor=1 node=2. Default: tumour=1", nargs="+")
     add_walker_options(parser)
-    add_common_options(parser)
+    add_common_options(parser, dataset_name="")
+    add_option(
+        parser,
+        "baseline",
+        "Write other labels for the images of the dataset -d: the random walker's result (walker), the ellipsoid "
+        "inscribed in the box (ellipsoid), or the pseudo-masks of the recipe paper",
+        choices=BASELINES,
+    )
+    add_option(parser, "baseline_id", "Dataset id of the baseline to write", type=int)
     args = parser.parse_args(argv)
+    if args.baseline is not None:
+        if args.i is not None or args.baseline_id is None:
+            parser.error("-baseline takes the dataset -d, converted before, and needs -baseline_id; no images (-i)")
+        return derive_baseline(args)
+    if args.i is None or not args.n:
+        parser.error("give images (-i) and a dataset name (-n)")
     if args.a is None and args.m is None:
         parser.error("give annotations (-a), dense masks (-m), or both")
     return convert(

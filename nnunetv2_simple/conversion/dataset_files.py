@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,19 @@ def is_own_dataset_json(file: Path) -> bool:
         return read_json(file)["converted_by"].startswith(CONVERTED_BY + " ")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
+
+
+def find_dataset(number: int, raw: Path) -> Path:
+    """Return the folder of the raw dataset of an id.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    found = sorted(raw.glob(f"Dataset{number:03d}_*"))
+    if len(found) != 1:
+        names = [folder.name for folder in found] or "none"
+        raise ValueError(f"expected exactly one dataset of the id {number} in {raw}, got {names}")
+    return found[0]
 
 
 def remove_dataset_json(conversion: Conversion) -> None:
@@ -108,20 +121,25 @@ def _write_dataset_jsons(training: Sequence[str], conversion: Conversion) -> Non
     weak, dense = conversion.dataset_folder, conversion.dense_dataset_folder
     labels = {"background": 0, **conversion.labels}
     if dense:
-        entries = {name: _twin_entry(name, conversion) for name in training}
+        entries = entries_of_shared_images(training, weak, dense, len(conversion.channel_names))
         _write_dataset_json(dense, conversion, labels, len(training), dataset=entries)
     _write_dataset_json(weak, conversion, labels | {"ignore": conversion.ignore_label}, len(training))
 
 
-def _twin_entry(case: str, conversion: Conversion) -> dict:
-    images = [
-        conversion.dataset_folder / "imagesTr" / f"{case}_{index:04d}{FILE_ENDING}"
-        for index in range(len(conversion.channel_names))
-    ]
+def entries_of_shared_images(cases: Iterable[str], converted: Path, folder: Path, num_channels: int) -> dict[str, dict]:
+    """Return dataset.json's entries of a dataset with labels of its own for the images of a converted one."""
     return {
-        "images": [os.path.relpath(image, conversion.dense_dataset_folder) for image in images],
-        "label": f"labelsTr/{case}{FILE_ENDING}",
+        case: {
+            "images": [os.path.relpath(file, folder) for file in image_files(converted, case, num_channels)],
+            "label": f"labelsTr/{case}{FILE_ENDING}",
+        }
+        for case in cases
     }
+
+
+def image_files(converted: Path, case: str, num_channels: int) -> list[Path]:
+    """Return the image files of a training case of a converted dataset."""
+    return [converted / "imagesTr" / f"{case}_{channel:04d}{FILE_ENDING}" for channel in range(num_channels)]
 
 
 def _write_dataset_json(

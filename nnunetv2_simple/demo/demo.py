@@ -59,7 +59,7 @@ class Demo:
         self.convert()
         self.say("3/4 plan and preprocess")
         self.plan_and_preprocess()
-        self.say("4/4 train SimPLe from six clicks, its strongest rival and full supervision; predict unseen cases")
+        self.say("4/4 train SimPLe from six clicks, its strongest baseline and full supervision; predict unseen cases")
         self.compare()
         self.say("done")
         print(f"report:       {self.folder / 'comparison' / 'report.html'}")

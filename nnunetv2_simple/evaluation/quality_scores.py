@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnunetv2_simple.evaluation.metrics import dice
+
 
 def evaluate_pseudo_mask(
     label: np.ndarray, reference: np.ndarray, *, scribbles: np.ndarray, lesion_labels: Sequence[int]
@@ -31,7 +33,7 @@ def evaluate_pseudo_mask(
         scores[str(foreground_label)] = {
             "precision": _ratio(num_common, num_foreground),
             "recall": _ratio(num_common, num_truth),
-            "dice": _ratio(2 * num_common, num_foreground + num_truth),
+            "dice": dice(foreground, truth) if num_foreground or num_truth else None,
         }
     result = {}
     for name in ("precision", "recall", "dice"):

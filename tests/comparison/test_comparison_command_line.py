@@ -48,6 +48,7 @@ def words(folder, *options) -> list[str]:
         (["-methods", "pce", "-c", "2d"], "not 2d"),
         (["-methods", "pce", "-f", "0", "first"], "folds must be integers or 'all'"),
         (["-methods", "pce", "-np", "-1"], "at least 0, got -1"),
+        (["-methods", "pce", "-tolerance_mm", "-1"], "-tolerance_mm must be at least 0 and finite, got -1"),
     ],
 )
 def test_wrong_input(folder, capsys, options, error):

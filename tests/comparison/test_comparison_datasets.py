@@ -22,7 +22,6 @@ from support.comparison_files import (
 from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
-    find_dataset,
     find_datasets,
     find_test_cases,
     foreground_labels,
@@ -31,6 +30,7 @@ from nnunetv2_simple.comparison.datasets import (
     weak_splits,
 )
 from nnunetv2_simple.comparison.preparation import missing_preparations, prepare
+from nnunetv2_simple.conversion.dataset_files import find_dataset
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def find(folder, *kinds: str) -> dict[str, str]:
 
 
 def test_datasets_are_found_by_id(folder):
-    assert find_dataset(501, folder / "raw") == WEAK
+    assert find_dataset(501, folder / "raw").name == WEAK
     with pytest.raises(ValueError, match=r"one dataset of the id 777 .*got none"):
         find_dataset(777, folder / "raw")
     (folder / "raw" / "Dataset501_Other").mkdir()
@@ -54,7 +54,7 @@ def test_datasets_are_found_by_id(folder):
         find_dataset(501, folder / "raw")
 
 
-def test_rival_datasets_to_be_written_get_the_smallest_free_ids(folder):
+def test_baselines_to_be_written_get_the_smallest_free_ids(folder):
     (folder / "results" / "Dataset504_Somebody").mkdir()
     assert find(folder, "weak", "paper", "walker") == {
         "weak": WEAK,
@@ -68,13 +68,13 @@ def test_only_datasets_that_are_learned_from_are_prepared(folder):
     assert find(folder, "weak") == {"weak": WEAK}
 
 
-def test_rival_datasets_that_are_there_keep_their_ids(folder):
+def test_baselines_that_are_there_keep_their_ids(folder):
     for name in ("Dataset520_Toy_walker", "Dataset521_Other_Toy_walker", "Dataset522_Toy_walker_old"):
         (folder / "raw" / name).mkdir()
     assert find(folder, "walker")["walker"] == "Dataset520_Toy_walker"
 
 
-def test_two_rival_datasets_of_a_kind_are_refused(folder):
+def test_two_baselines_of_a_kind_are_refused(folder):
     for name in ("Dataset520_Toy_walker", "Dataset530_Toy_walker"):
         (folder / "raw" / name).mkdir()
     with pytest.raises(ValueError, match="Dataset520_Toy_walker.*Dataset530_Toy_walker"):
@@ -86,7 +86,7 @@ def test_labels_of_the_papers_recipe_are_the_weak_ones_where_those_are(tmp_path)
     assert find(tmp_path, "paper")["paper"] == WEAK
 
 
-def test_rivals_need_a_converted_dataset(folder):
+def test_baselines_need_a_converted_dataset(folder):
     (folder / "raw" / WEAK / "provenance.json").unlink()
     with pytest.raises(ValueError, match="not written by nnUNetv2_simple_convert"):
         find(folder, "walker")
@@ -240,11 +240,11 @@ def test_preprocessing_that_was_interrupted_is_done_again(folder):
     assert not (data.parent / "splits_final.json").exists()
 
 
-def test_rival_datasets_are_written_by_their_command(folder):
+def test_baselines_are_written_by_their_command(folder):
     datasets = {"weak": WEAK, "walker": "Dataset503_Toy_walker"}
     comparison = make_comparison(folder, "walker", datasets=datasets)
     preprocess(folder, WEAK)
     commands = [" ".join(step.command) for step in missing_preparations(comparison) if step.command]
-    assert commands[0] == "python -m nnunetv2_simple.conversion.baselines_command -weak 501 -kind walker -d 503 -np 1"
+    assert commands[0] == "nnUNetv2_simple_convert -d 501 -baseline walker -baseline_id 503 -np 1"
     assert commands[1] == "nnUNetv2_extract_fingerprint -d 503 -np 1"
     assert commands[2].startswith("nnUNetv2_move_plans_between_datasets -s 501 -t 503")

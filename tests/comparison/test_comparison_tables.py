@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from support.comparison_files import (
 from nnunetv2_simple.comparison.methods import METHODS, choose_methods
 from nnunetv2_simple.comparison.results import collect_results
 from nnunetv2_simple.comparison.runs import score_existing
-from nnunetv2_simple.comparison.scores import is_scored, score_predictions
+from nnunetv2_simple.comparison.scores import is_scored, read_scores, score_predictions
 from nnunetv2_simple.comparison.tables import markdown_table, write_tables
 from nnunetv2_simple.comparison.training_state import note_costs
 
@@ -67,6 +68,8 @@ def test_results_by_hand(results):
     assert weak["folds"]["1"]["dice_ratio_to_full"] == pytest.approx((2 / 3 + 2 / 3) / (1 + 2 / 3))
     assert full["folds"]["0"]["dice_ratio_to_full"] == 1
     case = weak["folds"]["0"]["cases"]["test_a"]
+    # of the 2 x 2 x 2 reference the half along x is met: every surface element lies within 0.7 mm
+    assert case["nsd"] == 1
     assert case["volume_ml"] == pytest.approx(4 * VOXEL_ML, rel=1e-5)
     assert case["reference_volume_ml"] == pytest.approx(8 * VOXEL_ML, rel=1e-5)
     assert list(case["per_label"]) == ["tumour"]
@@ -107,10 +110,11 @@ def test_tables(comparison, results):
     assert len(rows) == 2 * 2 * 2
     assert rows[0]["method"] == "pce_ctr" and rows[0]["case"] == "test_a" and rows[0]["fold"] == "0"
     assert float(rows[0]["dice"]) == pytest.approx(2 / 3)
+    assert rows[0]["nsd"] == "1.0"
     table = (comparison.output_folder / "comparison.md").read_text()
     weak, full = (line for line in table.splitlines() if line.startswith(("| L_pce", "| full")))
     assert re.search(r"\| 66\.67 ± 0\.00 \| 66\.67 \| 50\.00 ± 0\.00 ", weak)
-    assert "| 0.800, 0.800 |" in weak and "| 0.3 min |" in weak
+    assert "| 91.61 ± 8.39 | 0.800, 0.800 |" in weak and "| 0.3 min |" in weak
     assert weak.endswith("| *69.39 ± 24.09* | *57.36 ± 23.31* |")
     assert full.endswith("| – | – |")
     for stated in (
@@ -118,6 +122,7 @@ def test_tables(comparison, results):
         "larger of the two directed 95th percentiles",
         "paper's own numbers",
         "diagonal",
+        "within 2 mm",
     ):
         assert stated in re.sub(r"\s+", " ", table)
     assert "2 test cases of each of 2 folds" in table
@@ -138,6 +143,24 @@ def test_scores_are_kept_until_something_changes(comparison):
         os.utime(changed, ns=(before + 10**10, before + 10**10))
         assert not is_scored(comparison, method, 0)
         os.utime(changed, ns=(before - 10**10, before - 10**10))
+
+
+def test_another_tolerance_scores_again(comparison):
+    method = comparison.methods[0]
+    score_predictions(comparison, method, 0)
+    stricter = replace(comparison, tolerance_mm=0.5)
+    assert not is_scored(stricter, method, 0)
+    score_predictions(stricter, method, 0)
+    assert read_scores(stricter, method, 0)["test_a"]["nsd"] < 1
+
+
+def test_scores_of_earlier_versions_are_made_anew(comparison):
+    method, file = comparison.methods[0], comparison.scores_file(comparison.methods[0], 0)
+    score_predictions(comparison, method, 0)
+    content = json.loads(file.read_text())
+    del content["tolerance_mm"]
+    file.write_text(json.dumps(content))
+    assert not is_scored(comparison, method, 0)
 
 
 def test_predictions_on_another_grid_are_refused_naming_both_files(comparison):

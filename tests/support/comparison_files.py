@@ -84,6 +84,7 @@ def make_comparison(folder: Path, *keys: str, **changes) -> Comparison:
         references=folder / "references",
         cases=TEST_CASES,
         labels={"tumour": 1},
+        tolerance_mm=2.0,
         file_ending=".nii.gz",
         walker_channel=0,
         output_folder=folder / "out",
