@@ -7,7 +7,7 @@ import nnunetv2_simple
 
 PACKAGE = Path(nnunetv2_simple.__path__[0])
 ROOMS = ("extreme_points", "pseudo_mask", "conversion", "training", "comparison", "demo")
-SHELVES = ("files", "images", "parallel", "evaluation", "report", "nnunet")  # any room may use them
+SHELVES = ("files", "images", "grids", "parallel", "evaluation", "report", "nnunet")  # any room may use them
 SCRIPTS = {"trainers", "dataset_conversion"}
 
 
