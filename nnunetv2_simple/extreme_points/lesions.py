@@ -7,8 +7,8 @@ A case is annotated by one or more files, each with one or more lesions (formats
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -25,6 +25,7 @@ BOUNDING_BOX = "bounding box"
 SIMULATED = "simulated from a dense mask"
 
 POINT_ROWS = ("low z", "high z", "low y", "high y", "low x", "high x")
+SAME_LESION_OVERLAP = 0.5  # intersection over union of two boxes, from which on they may mark the same lesion
 TINY = 4  # voxels: extreme points this close to each other are neighbours
 
 
@@ -40,6 +41,7 @@ class Lesion:
         file: Where it was read from.
         axes: (3, 3) the axes along which the points are extreme (see :func:`nnunetv2_simple.images.patient_axes`), of
             an oblique image the patient's or a ROI's; None for the image's own.
+        warnings: What is legal about its annotation but probably not meant, as far as the file tells.
     """
 
     extreme_points: np.ndarray
@@ -47,6 +49,7 @@ class Lesion:
     source: str = EXTREME_POINTS
     file: str | None = None
     axes: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
         """Return, as JSON has it, all that a label is made from."""
@@ -102,7 +105,7 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
     mm, the image's where it is in voxels or a label image, a ROI's own. Points that are not all extreme along these
     but along the other ones (image or patient) were clicked along those. Names of points in 3D Slicer ("L", "left",
     ...) are only checked against it, to one voxel. Positions are rounded to voxels; those in mm may lie up to half a
-    voxel outside the image.
+    voxel outside the image. Boxes are clipped to the image.
 
     The class of a lesion is named in the file or by the name of the file (``<case>.<class>2.mrk.json``). With a
     single class every lesion is of that class, whatever it is called, as long as all are called the same.
@@ -129,11 +132,26 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
                 if len(labels) == 1 and len(stated) > 1:
                     raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
                 with error_context(marks.title):
-                    points, axes = clicked_extreme_points(marks, image)
+                    points, axes, warnings = clicked_extreme_points(marks, image)
                     label = _class_label(marks, _lesion_name(Path(file), case), labels)
                     source = BOUNDING_BOX if marks.is_box else EXTREME_POINTS
-                    lesions.append(Lesion(points, label, source, file, axes))
+                    lesion = Lesion(points, label, source, file, axes)
+                    lesions.append(replace(lesion, warnings=(*warnings, *_overlap_warnings(lesion, lesions))))
     return lesions
+
+
+def _overlap_warnings(lesion: Lesion, others: Sequence[Lesion]) -> Iterator[str]:
+    """Say which lesions have nearly the same box."""
+    lower, upper = lesion.extreme_points.min(axis=0), lesion.extreme_points.max(axis=0) + 1
+    for number, other in enumerate(others, start=1):
+        other_lower, other_upper = other.extreme_points.min(axis=0), other.extreme_points.max(axis=0) + 1
+        shared = (np.minimum(upper, other_upper) - np.maximum(lower, other_lower)).clip(0).prod()
+        overlap = shared / ((upper - lower).prod() + (other_upper - other_lower).prod() - shared)
+        if overlap >= SAME_LESION_OVERLAP:
+            yield (
+                f"its box shares {overlap:.0%} with that of lesion {number}, {Path(other.file).name}: is the same "
+                f"lesion annotated twice?"
+            )
 
 
 def annotation_warnings(lesion: Lesion) -> list[str]:
@@ -141,7 +159,10 @@ def annotation_warnings(lesion: Lesion) -> list[str]:
     box = bounding_box(lesion.extreme_points)
     sizes = [side.stop - side.start for side in box]
     flat = [name for name, size in zip("zyx", sizes, strict=True) if size == 1]
-    warnings = [f"the lesion is only one voxel thick along image axis {name}" for name in flat]
+    warnings = [*lesion.warnings, *(f"the lesion is only one voxel thick along image axis {name}" for name in flat)]
+    if len(flat) == 3:
+        voxel = lesion.extreme_points[0].tolist()
+        warnings = [*lesion.warnings, f"the lesion is a single voxel, {voxel} (z, y, x), which becomes foreground"]
     if lesion.source == EXTREME_POINTS and max(sizes) > TINY:
         # where a direction was forgotten, the click that comes closest to it stands for two directions
         same_place = 1 if min(sizes) > TINY else 0

@@ -5,7 +5,7 @@ References:
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -99,10 +99,17 @@ def _read_points(markup: Mapping, coordinates: str, image: sitk.Image, *, title:
             f"expected six control points (extreme points) or two (corners of a bounding box) that are defined, "
             f"got {len(points)}"
         )
+    names = [str(point.get("label", "")) for point in points]
+    return marks_of_points([point["position"] for point in points], names, coordinates, image, title=title)
+
+
+def marks_of_points(
+    points: Sequence, names: Sequence[str], coordinates: str, image: sitk.Image, *, title: str
+) -> Marks:
+    """Return what six control points, or two corners of a bounding box, mark."""
     is_box = len(points) == 2
-    positions, axes = marked_positions([point["position"] for point in points], coordinates, image, is_box=is_box)
-    names = () if is_box else tuple(str(point.get("label", "")) for point in points)
-    return Marks(title, positions, is_box, axes, point_names=names)
+    positions, axes = marked_positions(points, coordinates, image, is_box=is_box)
+    return Marks(title, positions, is_box, axes, point_names=() if is_box else tuple(names))
 
 
 def _control_points(markup: Mapping) -> list[dict]:
