@@ -4,7 +4,7 @@ import codecs
 import json
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -80,6 +80,23 @@ def read_text(file: str | Path) -> str:
             f"{error.start}), probably it is in the code page of some language; save it as UTF-8 (Excel: 'CSV UTF-8')"
         ) from error
     return unicodedata.normalize("NFC", text)
+
+
+def files_below(folder: Path, *, ignored: Collection[str | Path] = ()) -> Iterator[Path]:
+    """List the files of a folder and of its sub-folders, in order, but hidden ones and those ignored.
+
+    Args:
+        folder: The folder itself is never ignored.
+        ignored: Files and folders to leave out.
+    """
+    ignored = {os.path.realpath(path) for path in ignored}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or os.path.realpath(entry) in ignored:
+            continue
+        if entry.is_dir():
+            yield from files_below(entry, ignored=ignored)
+        else:
+            yield entry
 
 
 def read_json(file: Path) -> dict | list:

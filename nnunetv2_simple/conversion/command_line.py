@@ -1,7 +1,6 @@
 """nnUNetv2_simple_convert: images and annotated lesions (or dense masks) in, nnU-Net raw dataset out."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +8,9 @@ from pathlib import Path
 from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, write_baseline
-from nnunetv2_simple.conversion.cases import Case, WalkerImage
+from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.dataset_files import find_dataset
+from nnunetv2_simple.conversion.input_folders import find_cases
 from nnunetv2_simple.conversion.options import (
     add_common_options,
     add_option,
@@ -21,89 +21,6 @@ from nnunetv2_simple.conversion.options import (
     existing_path,
     progress_bar,
 )
-from nnunetv2_simple.extreme_points.lesions import find_annotations
-from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
-
-CHANNEL_FILE = r"_\d{4}\.\w+(\.gz)?$"
-# beside images: their data, and what converters and viewers write about them
-NO_IMAGES = (".raw", ".zraw", ".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".pdf")
-MAX_NAMED = 20
-EXPECTED_NAME = "which for an image <case>_0000.nii.gz is called <case> or <case>.<name>"
-
-
-def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> list[Case]:
-    """List the cases of a folder of images named as nnU-Net names them; warn of annotations of no image.
-
-    Args:
-        images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...
-        annotations: The annotated lesions (see :func:`nnunetv2_simple.extreme_points.lesions.find_annotations`).
-        masks: Holds ``<case>.nii.gz``, dense masks.
-
-    Raises:
-        ValueError: If an image is not named so or of another format, or the annotations cannot be read.
-    """
-    channels: dict[str, list[tuple[str, str]]] = {}
-    misnamed, unknown = [], []
-    for file in sorted(images.iterdir()):
-        if file.name.startswith("."):
-            continue
-        if ending := image_file_ending(file.name):
-            name = re.fullmatch(r"(.+)_(\d{4})", file.name.removesuffix(ending))
-            if name:
-                channels.setdefault(name[1], []).append((name[2], str(file)))
-            else:
-                misnamed.append(str(file))
-        elif re.search(CHANNEL_FILE, file.name, re.IGNORECASE) and file.suffix.lower() not in NO_IMAGES:
-            unknown.append(str(file))
-    if unknown:
-        raise ValueError(f"images must be of the formats {IMAGE_FILE_ENDINGS}, got {unknown}")
-    if misnamed:
-        raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
-    annotation_files = _annotations_of(list(channels), annotations, images)
-    mask_files_of = _mask_files(masks)
-    cases = []
-    for identifier, found in channels.items():
-        mask_files, problems, warnings = mask_files_of.get(identifier, []), [], []
-        if [channel for channel, _ in found] != [f"{index:04d}" for index in range(len(found))]:
-            names = [Path(file).name for _, file in found]
-            problems.append(f"images must be named <case>_0000, <case>_0001, ... without a gap, one each; got {names}")
-        if len(mask_files) > 1:
-            problems.append(f"there must be one dense mask, got {mask_files}")
-        if annotations is not None and identifier not in annotation_files and mask_files:
-            warnings.append(f"no annotation was found in {annotations}: its clicks are simulated from {mask_files[0]}")
-        cases.append(
-            Case(
-                identifier,
-                tuple(file for _, file in found),
-                annotation_files=annotation_files.get(identifier, ()),
-                mask_file=mask_files[0] if mask_files else None,
-                problems=tuple(problems),
-                warnings=tuple(warnings),
-            )
-        )
-    return cases
-
-
-def _annotations_of(identifiers: Sequence[str], annotations: Path | None, images: Path) -> dict[str, tuple[str, ...]]:
-    """Find the annotation files of each case; say which belong to no image, as what they mark counts as background."""
-    if annotations is None:
-        return {}
-    found, others = find_annotations(annotations, identifiers)
-    if annotations.is_dir() and annotations.samefile(images):
-        others = [name for name in others if not re.search(CHANNEL_FILE, name, re.IGNORECASE)]
-    for name in others[:MAX_NAMED]:
-        print(f"WARNING {name}: belongs to no image in {images}, {EXPECTED_NAME}", file=sys.stderr)
-    if len(others) > MAX_NAMED:
-        print(f"WARNING and {len(others) - MAX_NAMED} more annotations belong to no image", file=sys.stderr)
-    return found
-
-
-def _mask_files(folder: Path | None) -> dict[str, list[str]]:
-    found = {}
-    for file in sorted(folder.iterdir()) if folder is not None else ():
-        if ending := image_file_ending(file.name):
-            found.setdefault(file.name.removesuffix(ending), []).append(str(file))
-    return found
 
 
 def derive_baseline(args: argparse.Namespace) -> int:
@@ -139,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-m",
         type=existing_folder,
-        help="Folder of dense masks: <case>.nii.gz. Kept as references; cases without annotation get their points "
+        help="Folder of dense masks: <case>.nii.gz or <case>.seg.nrrd. Kept as references; cases without annotation get their points "
         "from them",
     )
     add_option(parser, "channels", "nnU-Net's channel names", nargs="+", default=["MR"])

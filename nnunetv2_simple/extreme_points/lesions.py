@@ -7,7 +7,7 @@ A case is annotated by one or more files, each with one or more lesions (formats
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -19,11 +19,15 @@ from nnunetv2_simple.extreme_points.annotation import Marks, error_context
 from nnunetv2_simple.extreme_points.clicked_points import clicked_extreme_points
 from nnunetv2_simple.extreme_points.formats import ANNOTATION_FILE_ENDINGS, csv_cases, read_marks
 from nnunetv2_simple.extreme_points.points import bounding_box
+from nnunetv2_simple.files import files_below
 
 EXTREME_POINTS = "extreme points"
 BOUNDING_BOX = "bounding box"
 SIMULATED = "simulated from a dense mask"
 
+CHANNEL_SUFFIX = r"_\d{4}"  # nnU-Net's, of images
+# files that may bear it: neither copies of images nor what converters write beside them (.json)
+NAMED_AFTER_IMAGES = (".mrk.json", ".fcsv", ".csv", ".tsv")
 POINT_ROWS = ("low z", "high z", "low y", "high y", "low x", "high x")
 SAME_LESION_OVERLAP = 0.5  # intersection over union of two boxes, from which on they may mark the same lesion
 TINY = 4  # voxels: extreme points this close to each other are neighbours
@@ -61,23 +65,26 @@ class Lesion:
 
 
 def find_annotations(
-    source: str | Path, identifiers: Sequence[str]
+    source: str | Path, identifiers: Sequence[str], *, other_inputs: Collection[str | Path] = ()
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     """Find the annotation files of each case.
 
     Args:
         source: A folder of files ``<case>.<ext>`` and ``<case>.<name>.<ext>``, where <name> names a lesion, or one
-            CSV file with a column ``case`` for the whole dataset.
+            CSV file with a column ``case`` for the whole dataset. What 3D Slicer writes may also be named after the
+            image: ``<case>_0000.mrk.json``.
         identifiers: The case identifiers. They may contain dots: the longest one that fits a file name wins.
+        other_inputs: Files and folders that are something else, such as the images.
 
     Returns:
-        The files of each case that has any, and what belongs to no case: files, or cases of the CSV file.
+        The files of each case that has any, and what belongs to no case: files, also of sub-folders, or cases of the
+        CSV file.
 
     Raises:
         ValueError: If the source is neither.
     """
     source = Path(source)
-    if source.is_file() and source.suffix.lower() == ".csv":
+    if source.is_file() and source.suffix.lower() in (".csv", ".tsv"):
         with error_context(str(source)):
             annotated = csv_cases(str(source))
         found = {case: (str(source),) for case in identifiers if case in annotated}
@@ -85,17 +92,28 @@ def find_annotations(
     if not source.is_dir():
         raise ValueError(f"annotations must be a folder or a CSV file, got {source}")
     known, found, others = set(identifiers), {}, []
-    for file in sorted(source.iterdir()):
-        parts = _without_ending(file.name).split(".")
-        prefixes = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-        case = next((prefix for prefix in prefixes if prefix in known), None)
-        if file.name.startswith(".") or _without_ending(file.name) == file.name or not file.is_file():
-            continue
+    for file in files_below(source, ignored=other_inputs):
+        case = _annotated_case(file.name, known) if file.parent == source else None
         if case is None:
             others.append(str(file))
         else:
             found.setdefault(case, []).append(str(file))
     return {case: tuple(files) for case, files in found.items()}, tuple(others)
+
+
+def _annotated_case(file_name: str, identifiers: Collection[str]) -> str | None:
+    stem = _without_ending(file_name)
+    if stem == file_name:
+        return None
+    parts = stem.split(".")
+    for count in range(len(parts), 0, -1):
+        prefix = ".".join(parts[:count])
+        if prefix in identifiers:
+            return prefix
+        case = re.sub(CHANNEL_SUFFIX + "$", "", prefix)
+        if case in identifiers and file_name.lower().endswith(NAMED_AFTER_IMAGES):
+            return case
+    return None
 
 
 def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: Mapping[str, int]) -> list[Lesion]:
@@ -184,7 +202,8 @@ def _without_ending(file_name: str) -> str:
 
 def _lesion_name(file: Path, case: str) -> str:
     stem = _without_ending(file.name)
-    return stem.removeprefix(case + ".") if stem.startswith(case + ".") else ""
+    name = re.fullmatch(rf"{re.escape(case)}(?:{CHANNEL_SUFFIX})?\.(.+)", stem)
+    return name[1] if name else ""
 
 
 def _class_label(marks: Marks, lesion_name: str, labels: Mapping[str, int]) -> int:

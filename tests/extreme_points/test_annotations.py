@@ -940,14 +940,34 @@ def test_files_of_each_case_are_found(tmp_path):
     for name in names:
         (tmp_path / name).touch()
     (tmp_path / "case_004.json").mkdir()
+    (tmp_path / "case_004.json" / "F.mrk.json").touch()
     found = find_annotations(tmp_path, ["case_001", "case_002", "case_003", "case_004", "case_00"])
     assert found == (
         {
             "case_001": (str(tmp_path / "case_001.mrk.json"),),
             "case_002": tuple(str(tmp_path / name) for name in names[1:4]),
         },
-        (str(tmp_path / "case_0021.json"), str(tmp_path / "unknown.json")),
+        tuple(
+            str(tmp_path / name)
+            for name in ("case_0021.json", "case_003", "case_003.txt", "case_004.json/F.mrk.json", "unknown.json")
+        ),
     )
+
+
+def test_what_slicer_writes_may_be_named_after_the_image(lps_image, tmp_path):
+    content = slicer(slicer_points(lps_image))
+    for name in ("a_0000.mrk.json", "a_0000.node2.mrk.json", "b_0000.json", "b_0000.nii.gz", "c_0000.mrk.json"):
+        (tmp_path / name).write_text(json.dumps(content))
+    found, others = find_annotations(tmp_path, ["a", "b", "c", "c_0000"])
+    assert found == {
+        "a": (str(tmp_path / "a_0000.mrk.json"), str(tmp_path / "a_0000.node2.mrk.json")),
+        "c_0000": (str(tmp_path / "c_0000.mrk.json"),),
+    }
+    # what dcm2niix writes beside an image, and a copy of an image
+    assert others == (str(tmp_path / "b_0000.json"), str(tmp_path / "b_0000.nii.gz"))
+    assert read_one(found["a"][1], lps_image, CLASSES, case="a").label == 2
+    with pytest.raises(ValueError, match="got no name"):
+        read_one(found["a"][0], lps_image, CLASSES, case="a")
 
 
 def test_longest_identifier_wins(tmp_path):
