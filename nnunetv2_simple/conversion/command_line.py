@@ -9,6 +9,7 @@ from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, write_baseline
 from nnunetv2_simple.conversion.cases import WalkerImage
+from nnunetv2_simple.conversion.channel_names import CT, DEFAULT_CHANNELS
 from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.input_folders import find_cases
 from nnunetv2_simple.conversion.options import (
@@ -59,7 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="Folder of dense masks: <case>.nii.gz or <case>.seg.nrrd. Kept as references; cases without annotation get their points "
         "from them",
     )
-    add_option(parser, "channels", "nnU-Net's channel names", nargs="+", default=["MR"])
+    add_option(
+        parser,
+        "channels",
+        f"nnU-Net's channel names. CT must be called {CT}: nnU-Net normalises it differently",
+        nargs="+",
+        default=list(DEFAULT_CHANNELS),
+    )
     add_option(parser, "labels", "Foreground classes, like tumor=1 node=2. Default: tumour=1", nargs="+")
     add_walker_options(parser)
     add_common_options(parser, dataset_name="")

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.channel_names import ct_warnings
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
 from nnunetv2_simple.extreme_points.simulated_clicks import lesions_from_mask
@@ -92,7 +93,8 @@ def load_case(case: Case, conversion: Conversion) -> LoadedCase:
             _check_varies(walker_image, lesion, first, case.image_files, conversion.recipe)
     if problems:
         raise CaseError(problems)
-    return LoadedCase(channels, lesions, reference, walker_image, [*warnings, *_lesion_warnings(case, lesions)])
+    warnings += [*ct_warnings(channels, conversion.channel_names), *_lesion_warnings(case, lesions)]
+    return LoadedCase(channels, lesions, reference, walker_image, warnings)
 
 
 def _check_paths(case: Case, problems: _Problems) -> None:

@@ -23,6 +23,8 @@ from nnunetv2_simple.conversion.convert import (
 )
 from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
 
+MAX_NAMED = 20  # cases of which the same is said
+
 
 def existing_path(text: str) -> Path:
     """Return an absolute path (workers on other machines have their own current folder), which must exist."""
@@ -191,9 +193,8 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     if dropped:
         print(f"removed, because no longer among the input: {', '.join(dropped)}")
     part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
-    for identifier, warnings in annotation_warnings_of(part, conversion).items():
-        for warning in warnings:
-            print(f"WARNING {identifier}: {warning}", file=sys.stderr)
+    for identifiers, warning in _by_sentence(annotation_warnings_of(part, conversion)):
+        print(f"WARNING {identifiers}: {warning}", file=sys.stderr)
     for identifier, reason in sorted(failures.items()):
         print(f"FAILED {identifier}: {reason}", file=sys.stderr)
     print(f"{len(part) - len(failures)} of {len(part)} cases converted to {conversion.dataset_folder}")
@@ -210,9 +211,8 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
         refusal = error
     problems, warnings = examine_cases(cases, conversion, progress=progress_bar("checking"), **options)
     for kind, found in (("WARNING", warnings), ("PROBLEM", problems)):
-        for identifier, sentences in sorted(found.items()):
-            for sentence in sentences:
-                print(f"{kind} {identifier}: {sentence}")
+        for identifiers, sentence in _by_sentence(found):
+            print(f"{kind} {identifiers}: {sentence}")
     for identifier in dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"]):
         print(f"WARNING {identifier}: would be removed, because it is no longer among the input")
     if refusal:
@@ -220,6 +220,17 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     num_cases = len(cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"]))
     print(f"{num_cases} cases checked, {len(problems)} with problems, {len(warnings)} with warnings; nothing written")
     return 1 if problems or refusal else 0
+
+
+def _by_sentence(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Return each sentence once, with the cases it is said of."""
+    cases: dict[str, list[str]] = {}
+    for identifier, sentences in sorted(found.items()):
+        for sentence in sentences:
+            cases.setdefault(sentence, []).append(identifier)
+    for sentence, identifiers in cases.items():
+        more = f" and {len(identifiers) - MAX_NAMED} more" if len(identifiers) > MAX_NAMED else ""
+        yield ", ".join(identifiers[:MAX_NAMED]) + more, sentence
 
 
 def progress_bar(what: str) -> Callable[[Sequence, Iterator], Iterator]:

@@ -22,9 +22,7 @@ PATIENT_DIRECTIONS = {  # name of a point: axis and sign in LPS coordinates
 }
 
 
-def clicked_extreme_points(
-    marks: Marks, image: sitk.Image
-) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+def clicked_extreme_points(marks: Marks, image: sitk.Image) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Return the extreme points, sorted, the axes along which they are (None: the image's), and warnings.
 
     A box that reaches beyond the image is clipped to it, with a warning. Clicks must lie in the image.
