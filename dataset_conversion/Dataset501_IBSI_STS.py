@@ -27,7 +27,7 @@ def find_cases(folder: Path) -> list[Case]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "-i", type=existing_folder, required=True, help="Folder that holds the patients' folders STS_NNN"
     )

@@ -12,6 +12,8 @@ from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.channel_names import CT, DEFAULT_CHANNELS
 from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.input_folders import find_cases
+from nnunetv2_simple.conversion.new_images_command import IMAGES_ONLY
+from nnunetv2_simple.conversion.new_images_command import main as write_new_images
 from nnunetv2_simple.conversion.options import (
     add_common_options,
     add_option,
@@ -42,9 +44,13 @@ def derive_baseline(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if set(argv) & set(IMAGES_ONLY):
+        return write_new_images(argv)
     parser = argparse.ArgumentParser(
         description="Write an nnU-Net raw dataset whose labels are pseudo-masks, from six extreme points per lesion; "
-        "or, with -baseline, other labels for a dataset converted before."
+        "or, with -baseline, other labels for a dataset converted before.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "-i", type=existing_folder, help="Folder of images: <case>_0000.nii.gz, <case>_0001.nii.gz, ..."
@@ -57,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-m",
         type=existing_folder,
-        help="Folder of dense masks: <case>.nii.gz or <case>.seg.nrrd. Kept as references; cases without annotation get their points "
-        "from them",
+        help="Folder of dense masks: <case>.nii.gz or <case>.seg.nrrd. Kept as references; cases without annotation "
+        "get their points from them",
     )
     add_option(
         parser,
@@ -78,6 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices=BASELINES,
     )
     add_option(parser, "baseline_id", "Dataset id of the baseline to write", type=int)
+    parser.add_argument(
+        *IMAGES_ONLY,
+        action="store_true",
+        help="[OPTIONAL] Write nothing but images, as nnUNetv2_predict takes them; has other options, see "
+        "--images-only -h",
+    )
     args = parser.parse_args(argv)
     if args.baseline is not None:
         if args.i is not None or args.baseline_id is None:

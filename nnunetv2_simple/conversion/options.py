@@ -21,6 +21,7 @@ from nnunetv2_simple.conversion.convert import (
     dropped_cases,
     examine_cases,
 )
+from nnunetv2_simple.conversion.new_images import describe_new_images
 from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
 
 MAX_NAMED = 20  # cases of which the same is said
@@ -42,10 +43,11 @@ def existing_folder(text: str) -> Path:
 
 
 def add_option(parser: argparse.ArgumentParser, name: str, help: str, **options) -> None:
-    """Add an option with nnU-Net's single dash, the usual double one being understood as well."""
+    """Add an option with nnU-Net's single dash; the usual double one is understood as well, but for single letters."""
     if "default" in options:
         help += f". Default: {options['default']}"
-    parser.add_argument(f"-{name}", f"--{name}", help=f"[OPTIONAL] {help}", **options)
+    names = [f"-{name}"] if len(name) == 1 else [f"-{name}", f"--{name}"]
+    parser.add_argument(*names, help=f"[OPTIONAL] {help}", **options)
 
 
 def add_walker_options(parser: argparse.ArgumentParser) -> None:
@@ -193,13 +195,15 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     if dropped:
         print(f"removed, because no longer among the input: {', '.join(dropped)}")
     part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
-    for identifiers, warning in _by_sentence(annotation_warnings_of(part, conversion)):
+    for identifiers, warning in by_sentence(annotation_warnings_of(part, conversion)):
         print(f"WARNING {identifiers}: {warning}", file=sys.stderr)
     for identifier, reason in sorted(failures.items()):
         print(f"FAILED {identifier}: {reason}", file=sys.stderr)
     print(f"{len(part) - len(failures)} of {len(part)} cases converted to {conversion.dataset_folder}")
     if not (conversion.dataset_folder / "dataset.json").exists():
         print("There is no dataset.json yet: it is written once no case is left, if there is one to train on.")
+    else:
+        print(describe_new_images(conversion))
     return 1 if failures else 0
 
 
@@ -211,7 +215,7 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
         refusal = error
     problems, warnings = examine_cases(cases, conversion, progress=progress_bar("checking"), **options)
     for kind, found in (("WARNING", warnings), ("PROBLEM", problems)):
-        for identifiers, sentence in _by_sentence(found):
+        for identifiers, sentence in by_sentence(found):
             print(f"{kind} {identifiers}: {sentence}")
     for identifier in dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"]):
         print(f"WARNING {identifier}: would be removed, because it is no longer among the input")
@@ -222,7 +226,7 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     return 1 if problems or refusal else 0
 
 
-def _by_sentence(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+def by_sentence(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
     """Return each sentence once, with the cases it is said of."""
     cases: dict[str, list[str]] = {}
     for identifier, sentences in sorted(found.items()):

@@ -149,7 +149,8 @@ def progress_of(line: str) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Train nnU-Net from six clicks per tumour and from dense masks, on synthetic breast DCE-MRI."
+        description="Train nnU-Net from six clicks per tumour and from dense masks, on synthetic breast DCE-MRI.",
+        allow_abbrev=False,
     )
     parser.add_argument("-o", type=Path, default=Path("demo_output"), help="Output folder. Default: demo_output")
     parser.add_argument("-num_training", type=int, default=15, help="Phantoms to train on. Default: 15")

@@ -107,7 +107,8 @@ def unlink() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Print the folder of the trainers, for the environment variable nnUNet_extTrainer. nnunetv2 before "
-        "2.8.0 does not know that variable: --link the trainers there instead."
+        "2.8.0 does not know that variable: --link the trainers there instead.",
+        allow_abbrev=False,
     )
     task = parser.add_mutually_exclusive_group()
     task.add_argument(

@@ -175,3 +175,11 @@ def test_two_runs_cannot_write_to_one_folder(tmp_path, monkeypatch):
         process.communicate()
     with locked(tmp_path / ".lock"):
         pass
+
+
+@pytest.mark.parametrize("option", ["--c", "--f", "--p"])
+def test_options_of_one_letter_have_one_dash(option, folder, capsys):
+    """To nnU-Net, ``--c`` means to continue."""
+    with pytest.raises(SystemExit):
+        parse_arguments(words(folder, option, "2d"))
+    assert f"unrecognized arguments: {option}" in capsys.readouterr().err

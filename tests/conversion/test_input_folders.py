@@ -140,8 +140,8 @@ def test_slicers_names_are_converted(tmp_path, monkeypatch, capsys):
     (tmp_path / "clicks" / "clicked_0000.mrk.json").write_text(
         f'{{"markups": [{{"type": "Fiducial", "controlPoints": [{controls}]}}]}}'
     )
-    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-a", tmp_path / "clicks", "-d", 5, "-n", "Slicer"]
-    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
+    folders = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-a", tmp_path / "clicks"]
+    assert run(monkeypatch, tmp_path / "raw", *folders, "-d", 5, "-n", "Slicer") == 0
     dataset = tmp_path / "raw" / "Dataset005_Slicer"
     for identifier in ("clicked", "painted"):
         assert (array_of(dataset / "labelsTr" / f"{identifier}.nii.gz") == 1).any()
