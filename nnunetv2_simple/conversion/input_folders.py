@@ -17,13 +17,13 @@ DETACHED_DATA = (".raw", ".zraw")  # of .mhd
 SLICER_SEGMENTATION = ".seg"  # before the file ending
 MAX_NAMED = 20
 ANNOTATION_NAMES = (
-    "the annotations of an image <case>_0000.nii.gz are called <case>.mrk.json, <case>.<name>.json, ... and lie in the "
-    "folder itself"
+    "The annotations of an image <case>_0000.nii.gz are called <case>.mrk.json, <case>.<name>.json, ... and lie in the "
+    "folder itself."
 )
-CSV_CASES = "the case of an image <case>_0000.nii.gz is <case>"
+CSV_CASES = "The case of an image <case>_0000.nii.gz is <case>."
 MASK_NAMES = (
-    "the dense mask of an image <case>_0000.nii.gz is called <case>.nii.gz or <case>.seg.nrrd and lies in the folder "
-    "itself"
+    "The dense mask of an image <case>_0000.nii.gz is called <case>.nii.gz or <case>.seg.nrrd and lies in the folder "
+    "itself."
 )
 
 
@@ -128,10 +128,10 @@ def _warn_of_masks(
         others = [str(file) for file in files_below(masks, ignored=[*folders, *used])]
         _warn_of_unused(others, f"is the dense mask of no image in {images}", MASK_NAMES, images)
     if clicked := [case for case in mask_files_of if case in annotation_files]:
-        named = ", ".join(clicked[:MAX_NAMED]) + (", ..." if len(clicked) > MAX_NAMED else "")
+        more = f" and {len(clicked) - MAX_NAMED} more" if len(clicked) > MAX_NAMED else ""
         print(
-            f"WARNING {len(clicked)} dense masks in {masks} make no label, because their cases are annotated in "
-            f"{annotations}; they are kept as references: {named}",
+            f"WARNING {masks}: the dense masks of these cases make no label, because the cases are annotated in "
+            f"{annotations}, and are kept as references: {', '.join(clicked[:MAX_NAMED])}{more}",
             file=sys.stderr,
         )
 
@@ -139,9 +139,11 @@ def _warn_of_masks(
 def _warn_of_unused(files: Iterable[str], what: str, expected_names: str, images: Path) -> None:
     files = [file for file in files if not (_is_data_of_another(file) or _belongs_to_image(file, images))]
     for file in files[:MAX_NAMED]:
-        print(f"WARNING {file}: {what}, nothing uses it; {expected_names}", file=sys.stderr)
+        print(f"WARNING {file}: {what}, nothing uses it", file=sys.stderr)
     if len(files) > MAX_NAMED:
         print(f"WARNING and {len(files) - MAX_NAMED} more files that nothing uses", file=sys.stderr)
+    if files:
+        print(expected_names, file=sys.stderr)
 
 
 def _is_data_of_another(file: str) -> bool:

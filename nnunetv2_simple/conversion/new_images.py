@@ -70,7 +70,7 @@ def write_images(
     names = [name for case in cases for name in image_names(channel_names, file_ending, case=case.identifier)]
     if not overwrite and (existing := [name for name in names if (folder / name).exists()]):
         raise FileExistsError(
-            f"{folder} holds {len(existing)} of these images already, such as {existing[0]}; replace them with --overwrite"
+            f"{folder} holds {len(existing)} of these images already, such as {existing[0]}; --overwrite replaces them"
         )
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)

@@ -329,7 +329,7 @@ def test_what_is_probably_not_meant_is_said(tmp_path, monkeypatch, capsys):
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-a", tmp_path / "clicks", "-d", 5, "-n", "Said"]
     assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
     of_no_image = [f"WARNING {tmp_path / 'clicks' / name}.json: belongs to no" for name in ("Simulated", "annotated_2")]
-    references = [f"WARNING 1 dense masks in {tmp_path / 'masks'} make no label"]
+    references = [f"WARNING {tmp_path / 'masks'}: the dense masks of these cases make no label"]
     simulated = ["WARNING simulated: no annotation was found"]  # as the dry run says it
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING")]
     for line, expected in zip(lines, of_no_image + references + simulated, strict=True):
