@@ -147,13 +147,22 @@ def _provenance_of_labels(case: Case, conversion: Conversion, loaded: LoadedCase
 
 
 def _write_images(images: dict[Path, sitk.Image], scratch: Path) -> dict[Path, Path]:
-    """Write images beside their places, and check that what is on disk lies where it was read."""
+    """Write images beside their places."""
     written = {}
     for index, (target, image) in enumerate(images.items()):
         written[target] = scratch / f"{index}{FILE_ENDING}"
-        write_image(image, str(written[target]))
-        check_same_geometry(image, read_header(written[target]), names=("memory", str(target)))
+        write_checked(image, written[target], name=str(target))
     return written
+
+
+def write_checked(image: sitk.Image, file: Path, *, name: str) -> None:
+    """Write an image, and check that what is on disk lies where it was read.
+
+    Raises:
+        ValueError: If it does not, by its name.
+    """
+    write_image(image, str(file))
+    check_same_geometry(image, read_header(file), names=("memory", name))
 
 
 def _publish(case: Case, conversion: Conversion, files: dict[Path, Path], content: dict) -> None:

@@ -6,14 +6,14 @@ over any other file without a word.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nnunetv2_simple.conversion.case_files import FILE_ENDING
+from nnunetv2_simple.conversion.case_files import FILE_ENDING, write_checked
 from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.loading import load_case
 from nnunetv2_simple.files import remove_partial_files, written_atomically
-from nnunetv2_simple.images import write_image
 from nnunetv2_simple.parallel import open_workers
 
 FILE_ENDINGS = (FILE_ENDING, ".nii", ".mha", ".nrrd")  # read by nnU-Net, in one file, written by SimpleITK
@@ -86,15 +86,13 @@ def _try_to_write(
     case: Case, *, folder: Path, channel_names: Sequence[str], file_ending: str
 ) -> tuple[list[str], list[str]]:
     try:
-        loaded = load_case(
-            Case(case.identifier, case.image_files, is_test=True, problems=case.problems),
-            Conversion(folder, channel_names),
-        )
+        loaded = load_case(replace(case, is_test=True), Conversion(folder, channel_names))
         with ExitStack() as whole_case:
             for name, channel in zip(
                 image_names(channel_names, file_ending, case=case.identifier), loaded.channels, strict=True
             ):
-                write_image(channel, str(whole_case.enter_context(written_atomically(folder / name))))
+                beside = whole_case.enter_context(written_atomically(folder / name))
+                write_checked(channel, beside, name=str(folder / name))
     except ValueError as error:
         return [str(error)], []
     except Exception as error:  # whatever happens to one case must not stop the others
