@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_simple.conversion.cases import Case
-from nnunetv2_simple.extreme_points.lesions import find_annotations
+from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.files import files_below
 from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
 
@@ -32,7 +32,7 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
 
     Args:
         images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...
-        annotations: The annotated lesions (see :func:`nnunetv2_simple.extreme_points.lesions.find_annotations`).
+        annotations: The annotated lesions (see :func:`nnunetv2_simple.extreme_points.annotation_files.find_annotations`).
         masks: Holds ``<case>.nii.gz`` or, as 3D Slicer names them, ``<case>.seg.nrrd``: dense masks.
 
     Raises:

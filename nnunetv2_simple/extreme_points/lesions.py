@@ -7,7 +7,7 @@ A case is annotated by one or more files, each with one or more lesions (formats
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,18 +16,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.extreme_points.annotation import Marks, error_context
+from nnunetv2_simple.extreme_points.annotation_files import lesion_name
 from nnunetv2_simple.extreme_points.clicked_points import clicked_extreme_points
-from nnunetv2_simple.extreme_points.formats import ANNOTATION_FILE_ENDINGS, csv_cases, read_marks
+from nnunetv2_simple.extreme_points.formats import read_marks
 from nnunetv2_simple.extreme_points.points import bounding_box
-from nnunetv2_simple.files import files_below
 
 EXTREME_POINTS = "extreme points"
 BOUNDING_BOX = "bounding box"
 SIMULATED = "simulated from a dense mask"
 
-CHANNEL_SUFFIX = r"_\d{4}"  # nnU-Net's, of images
-# files that may bear it: neither copies of images nor what converters write beside them (.json)
-NAMED_AFTER_IMAGES = (".mrk.json", ".fcsv", ".csv", ".tsv")
 POINT_ROWS = ("low z", "high z", "low y", "high y", "low x", "high x")
 SAME_LESION_OVERLAP = 0.5  # intersection over union of two boxes, from which on they may mark the same lesion
 TINY = 4  # voxels: extreme points this close to each other are neighbours
@@ -64,58 +61,6 @@ class Lesion:
         }
 
 
-def find_annotations(
-    source: str | Path, identifiers: Sequence[str], *, other_inputs: Collection[str | Path] = ()
-) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Find the annotation files of each case.
-
-    Args:
-        source: A folder of files ``<case>.<ext>`` and ``<case>.<name>.<ext>``, where <name> names a lesion, or one
-            CSV file with a column ``case`` for the whole dataset. What 3D Slicer writes may also be named after the
-            image: ``<case>_0000.mrk.json``.
-        identifiers: The case identifiers. They may contain dots: the longest one that fits a file name wins.
-        other_inputs: Files and folders that are something else, such as the images.
-
-    Returns:
-        The files of each case that has any, and what belongs to no case: files, also of sub-folders, or cases of the
-        CSV file.
-
-    Raises:
-        ValueError: If the source is neither.
-    """
-    source = Path(source)
-    if source.is_file() and source.suffix.lower() in (".csv", ".tsv"):
-        with error_context(str(source)):
-            annotated = csv_cases(str(source))
-        found = {case: (str(source),) for case in identifiers if case in annotated}
-        return found, tuple(f"{source}, case {case!r}" for case in sorted(annotated - found.keys()))
-    if not source.is_dir():
-        raise ValueError(f"annotations must be a folder or a CSV file, got {source}")
-    known, found, others = set(identifiers), {}, []
-    for file in files_below(source, ignored=other_inputs):
-        case = _annotated_case(file.name, known) if file.parent == source else None
-        if case is None:
-            others.append(str(file))
-        else:
-            found.setdefault(case, []).append(str(file))
-    return {case: tuple(files) for case, files in found.items()}, tuple(others)
-
-
-def _annotated_case(file_name: str, identifiers: Collection[str]) -> str | None:
-    stem = _without_ending(file_name)
-    if stem == file_name:
-        return None
-    parts = stem.split(".")
-    for count in range(len(parts), 0, -1):
-        prefix = ".".join(parts[:count])
-        if prefix in identifiers:
-            return prefix
-        case = re.sub(CHANNEL_SUFFIX + "$", "", prefix)
-        if case in identifiers and file_name.lower().endswith(NAMED_AFTER_IMAGES):
-            return case
-    return None
-
-
 def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: Mapping[str, int]) -> list[Lesion]:
     """Read all lesions of a case.
 
@@ -129,7 +74,7 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
     single class every lesion is of that class, whatever it is called, as long as all are called the same.
 
     Args:
-        files: The files of the case (see :func:`find_annotations`).
+        files: The files of the case (see :func:`nnunetv2_simple.extreme_points.annotation_files.find_annotations`).
         image: The image of the case.
         case: The case identifier.
         labels: The label of each foreground class.
@@ -140,7 +85,7 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
     """
     lesions, stated, file_of = [], set(), {}
     for file in map(str, files):
-        other = file_of.setdefault(_lesion_name(Path(file), case), file)
+        other = file_of.setdefault(lesion_name(Path(file), case), file)
         if other != file:
             raise ValueError(f"{case}: both {other} and {file} annotate the same lesion, keep one of them")
     for file in map(str, files):
@@ -151,7 +96,7 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
                     raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
                 with error_context(marks.title):
                     points, axes, warnings = clicked_extreme_points(marks, image)
-                    label = _class_label(marks, _lesion_name(Path(file), case), labels)
+                    label = _class_label(marks, lesion_name(Path(file), case), labels)
                     source = BOUNDING_BOX if marks.is_box else EXTREME_POINTS
                     lesion = Lesion(points, label, source, file, axes)
                     lesions.append(replace(lesion, warnings=(*warnings, *_overlap_warnings(lesion, lesions))))
@@ -195,23 +140,12 @@ def annotation_warnings(lesion: Lesion) -> list[str]:
     return warnings
 
 
-def _without_ending(file_name: str) -> str:
-    ending = next((ending for ending in ANNOTATION_FILE_ENDINGS if file_name.lower().endswith(ending)), "")
-    return file_name[: len(file_name) - len(ending)]
-
-
-def _lesion_name(file: Path, case: str) -> str:
-    stem = _without_ending(file.name)
-    name = re.fullmatch(rf"{re.escape(case)}(?:{CHANNEL_SUFFIX})?\.(.+)", stem)
-    return name[1] if name else ""
-
-
-def _class_label(marks: Marks, lesion_name: str, labels: Mapping[str, int]) -> int:
+def _class_label(marks: Marks, name_of_file: str, labels: Mapping[str, int]) -> int:
     if len(labels) == 1:
         return next(iter(labels.values()))
     if marks.class_name is not None and _class_of(marks.class_name, labels) is None:
         raise ValueError(f"unknown class {marks.class_name!r}, known are {list(labels)}")
-    stated = [name for name in (marks.class_name, marks.markup_name, lesion_name) if name]
+    stated = [name for name in (marks.class_name, marks.markup_name, name_of_file) if name]
     classes = {_class_of(name, labels) for name in stated} - {None}
     if len(classes) != 1:
         raise ValueError(

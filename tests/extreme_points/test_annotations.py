@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 from support.conversion_cases import rotation
 
-from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, find_annotations, read_lesions
+from nnunetv2_simple.extreme_points.annotation_files import find_annotations
+from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
 from nnunetv2_simple.extreme_points.points import extreme_points_from_mask, sort_extreme_points
 from nnunetv2_simple.extreme_points.simulated_clicks import MERGE_DISTANCE_MM, lesions_from_mask
 from nnunetv2_simple.images import patient_axes, spacing_zyx_mm
