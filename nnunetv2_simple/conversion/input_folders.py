@@ -32,7 +32,8 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
 
     Args:
         images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...
-        annotations: The annotated lesions (see :func:`nnunetv2_simple.extreme_points.annotation_files.find_annotations`).
+        annotations: The annotated lesions, see
+            :func:`nnunetv2_simple.extreme_points.annotation_files.find_annotations`.
         masks: Holds ``<case>.nii.gz`` or, as 3D Slicer names them, ``<case>.seg.nrrd``: dense masks.
 
     Raises:
