@@ -14,7 +14,7 @@ from nnunetv2_simple.conversion.options import add_common_options, convert, exis
 
 
 def find_cases(folder: Path) -> list[Case]:
-    """List the patients of a folder ``STS_NNN/MR_T1_{image,mask}.nii.gz``."""
+    """List the patients of a folder ``STS_NNN/MR_T1_{image,mask}.nii.gz``, those with other images only left out."""
     return [
         Case(
             patient.name,
@@ -22,7 +22,7 @@ def find_cases(folder: Path) -> list[Case]:
             mask_file=str(patient / "MR_T1_mask.nii.gz"),
         )
         for patient in sorted(folder.glob("STS_*"))
-        if patient.is_dir()
+        if any(patient.glob("MR_T1_*"))
     ]
 
 
