@@ -49,9 +49,9 @@ def published_procedure(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about probabilities slightly outside [0, 1]
         for _ in range(8):
-            probability = random_walker(
-                scaled, seeds, beta=130, mode=mode, spacing=spacing_mm, return_full_prob=True
-            )[0]
+            probability = random_walker(scaled, seeds, beta=130, mode=mode, spacing=spacing_mm, return_full_prob=True)[
+                0
+            ]
             seeds[probability > 0.8] = 1
             seeds[probability < 0.1] = 2
     pseudo_mask = np.where(in_box, 2, 0)
@@ -66,7 +66,7 @@ def timed(function: Callable, *args, **options) -> tuple[float, np.ndarray]:
 
 
 def measure(image: np.ndarray, points: np.ndarray, spacing_mm: tuple) -> dict[str, float]:
-    """Return the seconds of every part and the Dice of every foreground to the converged one."""
+    """Return the seconds of every part, the Dice of every foreground to the converged one, and the size of the box."""
     scribble_s, scribbles = timed(draw_scribbles, image, points, spacing_mm=spacing_mm)
     same = {"spacing_mm": spacing_mm, "scribbles": scribbles}
     paper_s, paper = timed(generate_pseudo_mask, image, points, **same)
@@ -80,41 +80,33 @@ def measure(image: np.ndarray, points: np.ndarray, spacing_mm: tuple) -> dict[st
         walks_s, published = timed(published_procedure, image, points, **same, mode=mode)
         seconds[mode] = scribble_s + walks_s
         dices[mode] = dice(published == 1, converged)
-    return seconds | {f"Dice {name}": value for name, value in dices.items()}
+    box_voxels = np.prod([side.stop - side.start for side in bounding_box(points)])
+    return seconds | {"box voxels": box_voxels} | {f"Dice {name}": value for name, value in dices.items()}
 
 
 def times_faster(measures: list[dict[str, float]], recipe: str) -> np.ndarray:
     return np.array([min(m[mode] for mode in MODES) / m[recipe] for m in measures])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-i", type=Path, required=True, help="The folder nifti/ of the IBSI data set")
-    parser.add_argument("-o", type=Path, help="[OPTIONAL] Markdown file to write")
-    args = parser.parse_args()
+def report(measures: dict[str, dict[str, float]]) -> list[str]:
+    """Return a Markdown table of the cases and a line on all of them."""
     lines = [
         "| case | box (voxels) | scribbles (s) | published, cg_j (s) | cg_mg (s) | recipe paper (s) | times faster | "
         "recipe robust (s) | times faster | Dice to the converged foreground: cg_j | cg_mg | paper | robust |",
         "|" + "---|" * 13,
     ]
-    measures = []
-    for case in tqdm(find_cases(args.i), unit="case"):
-        image = sitk.ReadImage(case.image_files[0])
-        points = extreme_points_from_mask(sitk.GetArrayFromImage(sitk.ReadImage(case.mask_file)))
-        box_voxels = np.prod([side.stop - side.start for side in bounding_box(points)])
-        m = measure(sitk.GetArrayFromImage(image).astype(float), points, spacing_zyx_mm(image))
-        measures.append(m)
+    for case, m in measures.items():
         lines.append(
-            f"| {case.identifier} | {box_voxels} | {m['scribbles']:.2f} | {m['cg_j']:.1f} | {m['cg_mg']:.1f} | "
+            f"| {case} | {m['box voxels']} | {m['scribbles']:.2f} | {m['cg_j']:.1f} | {m['cg_mg']:.1f} | "
             f"{m['paper']:.2f} | {times_faster([m], 'paper')[0]:.1f} | "
             f"{m['robust']:.2f} | {times_faster([m], 'robust')[0]:.1f} | "
             f"{m['Dice cg_j']:.4f} | {m['Dice cg_mg']:.4f} | {m['Dice paper']:.4f} | {m['Dice robust']:.4f} |"
         )
-        tqdm.write(lines[-1])
-    paper, robust = times_faster(measures, "paper"), times_faster(measures, "robust")
+    paper, robust = (times_faster(list(measures.values()), recipe) for recipe in ("paper", "robust"))
     reached = marked(f"{np.median(robust):.1f}", reached=np.median(robust) >= MIN_TIMES_FASTER)
-    smallest = {name: min(m[f"Dice {name}"] for m in measures) for name in (*MODES, "paper", "robust")}
-    lines += [
+    smallest = {name: min(m[f"Dice {name}"] for m in measures.values()) for name in (*MODES, "paper", "robust")}
+    return [
+        *lines,
         "",
         f"Times faster than the published procedure in the faster mode: the default recipe, robust, {reached} (median; "
         f"{robust.min():.1f} to {robust.max():.1f}; mark: at least {MIN_TIMES_FASTER:g}), the recipe paper "
@@ -122,7 +114,21 @@ def main() -> None:
         + ", ".join(f"{name} {value:.4f}" for name, value in smallest.items())
         + ".",
     ]
-    print(lines[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-i", type=Path, required=True, help="The folder nifti/ of the IBSI data set")
+    parser.add_argument("-o", type=Path, help="[OPTIONAL] Markdown file to write")
+    args = parser.parse_args()
+    measures = {}
+    for case in tqdm(find_cases(args.i), unit="case"):
+        image, mask = (sitk.ReadImage(file) for file in (case.image_files[0], case.mask_file))
+        points = extreme_points_from_mask(sitk.GetArrayFromImage(mask))
+        voxels = sitk.GetArrayFromImage(image).astype(float)
+        measures[case.identifier] = measure(voxels, points, spacing_zyx_mm(image))
+    lines = report(measures)
+    print("\n".join(lines))
     if args.o:
         args.o.write_text("\n".join(lines) + "\n")
 

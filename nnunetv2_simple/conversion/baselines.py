@@ -33,7 +33,6 @@ from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pse
 
 BASELINES = ("walker", "ellipsoid", "paper")
 LESION_KEYS = ("extreme_points_zyx", "axes_zyx", "label")
-DOUBT = 1.5 / 255  # a probability of exactly one half, which is not foreground, is stored as 128 / 255
 
 
 def baseline_dataset_name(converted: Path, kind: str, dataset_id: int) -> str:
@@ -153,9 +152,7 @@ def _label(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np
     """Return the label (z, y, x) of a case; ``like`` has its geometry."""
     parameters = provenance["parameters"]
     if provenance["kind"] == "walker":
-        probabilities = read_walker_probabilities(converted, case, list(parameters["labels"].values()))
-        probabilities[0] += DOUBT
-        return probabilities.argmax(axis=0)
+        return read_walker_probabilities(converted, case, list(parameters["labels"].values())).argmax(axis=0)
     axes = patient_axes(like)  # of the lesions of conversions that did not record any
     lesions = [{"axes_zyx": axes} | lesion for lesion in provenance["cases"][case]["lesions"]]
     points = [np.asarray(lesion["extreme_points_zyx"]) for lesion in lesions]

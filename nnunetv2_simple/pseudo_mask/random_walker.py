@@ -109,9 +109,9 @@ def _solve(
 ) -> np.ndarray:
     """Solve a symmetric positive definite system.
 
-    Where voxels are tied to the seeds by 1e-10 alone, a residual of 1e-10 is an error of one. The preconditioned residual
-    ("MrMr") estimates the error, so it decides when to stop. That holds if the preconditioner sees such loose voxels, and
-    it does after the second pass of Ruge and Stueben's coarsening, which leaves no voxel without coarse neighbours.
+    Where voxels are tied to the seeds by 1e-10 alone, a residual of 1e-10 is an error of one. The preconditioned
+    residual ("MrMr") estimates the error, so it decides when to stop. For that the preconditioner must see such loose
+    voxels; it does after the second pass of Ruge and Stueben's coarsening, which leaves none without coarse neighbours.
 
     Args:
         system: (n, n).

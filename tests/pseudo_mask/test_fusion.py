@@ -60,6 +60,16 @@ def test_probabilities_survive_being_stored(tmp_path):
     )
 
 
+def test_only_what_exceeds_one_half_is_foreground_when_read_back(tmp_path):
+    foreground = np.array([[[0.0, 0.499, 0.5, np.nextafter(0.5, 1), 0.501, 1.0]]])
+    assert as_stored(foreground).tolist() == [[[0, 127, 127, 128, 128, 255]]]
+    store(tmp_path, "case", foreground)
+    walker = read_walker_probabilities(tmp_path, "case", [1])
+    np.testing.assert_array_equal(walker.argmax(axis=0), foreground > 0.5)
+    undecided = np.full((2, 1, 1, 6), 0.5)
+    np.testing.assert_array_equal(weigh_evidence(walker, undecided, network_weight=0.25), foreground > 0.5)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="case b .*walkerTr/b_0001.nii.gz"):
         read_walker_probabilities(tmp_path, "b", [1])
