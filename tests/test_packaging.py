@@ -21,3 +21,5 @@ def test_a_wheel_holds_everything_and_puts_no_generic_name_into_site_packages(tm
         package = "nnunetv2_simple" if folder == "nnunetv2_simple" else f"nnunetv2_simple/{folder}"
         for file in (ROOT / folder).glob("*.py"):
             assert f"{package}/{file.name}" in names
+    for file in (ROOT / "nnunetv2_simple" / "report" / "templates").iterdir():
+        assert f"nnunetv2_simple/report/templates/{file.name}" in names
