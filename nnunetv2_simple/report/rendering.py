@@ -92,6 +92,6 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-FILTERS = (formula, number, percent, mean_and_std, p_value, duration, count)
+FILTERS = (formula, number, percent, mean_and_std, p_value, duration, count, points)
 ENVIRONMENT.filters |= {function.__name__: function for function in FILTERS}
 ENVIRONMENT.globals |= {"source": _source, "NOTHING": NOTHING}

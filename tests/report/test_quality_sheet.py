@@ -58,13 +58,13 @@ def test_sheet_has_a_row_per_lesion_up_to_four(tmp_path):
     lesions = [make_lesion((2, 2, x), (3, 4, x + 1), label=1 + x % 2) for x in range(1, 13, 2)]
     image = np.random.default_rng(0).normal(size=SHAPE)
     heights = {}
-    for count in (1, 2, 4, 5, 6):
+    for count in (1, 4, 6):
         case = make_case(lesions[:count], image=image)
         for lesion in case["lesions"]:
             case["label"][box_of(lesion)] = lesion.label
         case |= {"scribbles": np.ones(SHAPE, dtype=bool), "warnings": ["one"] * 12}
         heights[count] = sheet_pixels(tmp_path / f"{count}.png", case).shape[0]
-    assert heights[1] < heights[2] < heights[4] == heights[5] == heights[6]
+    assert heights[1] < heights[4] == heights[6]
     assert (tmp_path / "6.png").stat().st_size < 200_000
 
 

@@ -15,7 +15,7 @@ from support.browser import needs_browser, probe_page
 from support.page import Page
 from support.report_example import DICE, REFERENCE, SHAPE, TEST_CASES, TITLES, block, write_comparison, write_volume
 
-from nnunetv2_simple.report.page import write_report
+from nnunetv2_simple.report.page import SECTIONS, write_report
 
 
 def read_page(comparison_file):
@@ -46,6 +46,13 @@ def fresh(comparison, tmp_path):
     return shutil.copy(comparison, tmp_path / "comparison.json")
 
 
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Sections that take long are left out."""
+    for name in ("stages", "predictions", "models"):
+        monkeypatch.setitem(SECTIONS, name, lambda _: {"unavailable": "not asked for"})
+
+
 # --- what it says
 
 
@@ -56,10 +63,12 @@ def test_headline_states_the_result_and_its_limits(page):
         "80.0 %, on 4 test cases, trained on 1 fold (Wilcoxon signed-rank test on the cases’ Dice: p = 0.031, 7 pairs)."
     ) in page.text
     assert "The baseline, “stock nnU-Net on the random walker's result”, reached 67.5 %: 7.5 points more." in page.text
+    assert "−20.0 points (95 % interval −27.5 to −12.5)" in page.text
+    assert "not shown to be at most 3.0 points worse" in page.text
     assert "Each method was trained once" in page.text
 
 
-def test_a_method_is_compared_over_the_folds_it_shares(tmp_path):
+def test_a_method_is_compared_over_the_folds_it_shares(tmp_path, without_pictures):
     file = write_comparison(tmp_path, folds=("0", "1"))
 
     def spoil(content):
@@ -91,7 +100,7 @@ def test_only_the_best_of_the_click_methods_is_bold(comparison):
     assert "<strong>60.0 ±" not in html and "<strong>80.0 ±" not in html
 
 
-def test_nsd_is_shown_where_it_was_measured(fresh):
+def test_nsd_is_shown_where_it_was_measured(fresh, without_pictures):
     assert "NSD" not in read_page(fresh).text
 
     def add(content):
@@ -130,7 +139,7 @@ def test_costs_and_commands(page):
     assert "3.11.7" in page.text and "a processor" in page.text
 
 
-def test_several_folds_are_averaged_per_case_and_the_ratio_has_a_range(fresh):
+def test_several_folds_are_averaged_per_case_and_the_ratio_has_a_range(fresh, without_pictures):
     def add_fold(content):
         for method in content["methods"]:
             first = method["folds"]["0"]
@@ -146,7 +155,7 @@ def test_several_folds_are_averaged_per_case_and_the_ratio_has_a_range(fresh):
     assert "trained on 2 folds" in page.text
 
 
-def test_says_what_so_few_pairs_cannot_show(fresh):
+def test_says_what_so_few_pairs_cannot_show(fresh, without_pictures):
     edit(fresh, lambda content: content["methods"][1]["wilcoxon_vs_full"].update(p_value=0.0625, num_pairs=5))
     assert "With 5 pairs no p below 0.062 is possible" in read_page(fresh).text  # 2 / 2^5
     edit(fresh, lambda content: content["methods"][1]["wilcoxon_vs_full"].update(p_value=0.2, num_pairs=9))
@@ -212,7 +221,7 @@ def test_names_are_escaped(fresh):
     assert "&lt;img" in page.data["box-dice"]["boxes"][0]["label"]
 
 
-def test_earlier_report_is_replaced_as_a_whole(fresh, tmp_path):
+def test_earlier_report_is_replaced_as_a_whole(fresh, tmp_path, without_pictures):
     edit(fresh, lambda content: content.update(methods=content["methods"][2:3]))
     output, held = tmp_path / "report.html", tmp_path / "held.html"
     output.write_text("the earlier report")
@@ -227,7 +236,7 @@ def test_earlier_report_is_replaced_as_a_whole(fresh, tmp_path):
 
 
 @pytest.mark.parametrize("keys", [("full",), ("walker",), ("pce_ctr", "full")])
-def test_any_subset_of_methods(fresh, keys):
+def test_any_subset_of_methods(fresh, keys, without_pictures):
     edit(fresh, lambda content: content.update(methods=[m for m in content["methods"] if m["key"] in keys]))
     page = read_page(fresh)
     assert len(page.data["box-dice"]["boxes"]) == len(keys)
@@ -236,7 +245,7 @@ def test_any_subset_of_methods(fresh, keys):
         assert "Not shown: full supervision was not run." in page.text
 
 
-def test_one_case(fresh):
+def test_one_case(fresh, without_pictures):
     def keep_one(content):
         for method in content["methods"]:
             method["folds"]["0"]["cases"] = {"case_2": method["folds"]["0"]["cases"]["case_2"]}
