@@ -25,6 +25,8 @@ def test_a_wheel_holds_everything_and_puts_no_generic_name_into_site_packages(tm
         package = "nnunetv2_simple" if folder == "nnunetv2_simple" else f"nnunetv2_simple/{folder}"
         for file in (ROOT / folder).glob("*.py"):
             assert f"{package}/{file.name}" in names
+    for file in (ROOT / "nnunetv2_simple" / "report" / "templates").iterdir():
+        assert f"nnunetv2_simple/report/templates/{file.name}" in names
     # slow with every nnU-Net, but only since 2.8.1 nnU-Net itself excludes it
     metadata = wheel.read(next(name for name in names if name.endswith("/METADATA"))).decode()
     requirements = map(Requirement, re.findall("^Requires-Dist: (.+)$", metadata, re.MULTILINE))

@@ -19,7 +19,7 @@ from nnunetv2_simple.conversion.record import (
     remove_scratch,
     write_record,
 )
-from nnunetv2_simple.evaluation.quality import measure_case
+from nnunetv2_simple.evaluation.quality import LabelledCase, measure_case
 from nnunetv2_simple.extreme_points.lesions import annotation_warnings
 from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.images import image_like, read_header, spacing_zyx_mm, write_image
@@ -115,18 +115,19 @@ def _make_pseudo_mask(
             yield pseudo_mask
 
     labels = [lesion.label for lesion in loaded.lesions]
-    seen = {
-        "image": loaded.walker_image,
-        "label": merge_pseudo_masks(pseudo_masks(), labels, ignore_label=conversion.ignore_label),
-        "scribbles": scribbles,
-        "lesions": loaded.lesions,
-        "spacing_mm": spacing_mm,
-        "ignore_label": conversion.ignore_label,
-        "warnings": loaded.warnings,
-        "reference": None if loaded.reference is None else sitk.GetArrayViewFromImage(loaded.reference),
-    }
-    draw_sheet(sheet_file, **seen, title=case.identifier)
-    return seen["label"], probabilities, measure_case(**seen)
+    labelled = LabelledCase(
+        image=loaded.walker_image,
+        label=merge_pseudo_masks(pseudo_masks(), labels, ignore_label=conversion.ignore_label),
+        scribbles=scribbles,
+        lesions=loaded.lesions,
+        spacing_mm=spacing_mm,
+        ignore_label=conversion.ignore_label,
+        warnings=loaded.warnings,
+        reference=None if loaded.reference is None else sitk.GetArrayViewFromImage(loaded.reference),
+    )
+    measures = measure_case(labelled)
+    draw_sheet(sheet_file, labelled, measures, title=case.identifier)
+    return labelled.label, probabilities, measures
 
 
 def _provenance_of_labels(case: Case, conversion: Conversion, loaded: LoadedCase, pseudo_mask: np.ndarray) -> dict:

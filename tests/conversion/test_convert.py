@@ -384,7 +384,7 @@ def test_intensities_too_large_to_be_squared_are_refused(tmp_path, monkeypatch, 
 
 
 def test_a_case_that_cannot_be_drawn_fails(tmp_path, monkeypatch, capsys):
-    def draw_sheet(output_file, **_):
+    def draw_sheet(output_file, *_, **__):
         raise RuntimeError(f"no room for {output_file.name}")
 
     for identifier in ("case_1", "case_2"):

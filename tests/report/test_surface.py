@@ -1,13 +1,15 @@
 """Distances between surfaces, worked out by hand from blocks and balls."""
 
+import base64
+from pathlib import Path
+
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import SimpleITK as sitk
 
 from nnunetv2_simple.report.cases import PicturedCase
-from nnunetv2_simple.report.models import _CaseView
-from nnunetv2_simple.report.surface import SurfaceMaker, signed_distance_to
+from nnunetv2_simple.report.surface import make_surfaces, signed_distance_to
+from nnunetv2_simple.report.surface_views import CaseView
 
 SPACING_MM = (4.0, 1.0, 2.0)
 
@@ -19,21 +21,20 @@ def block(shape, *sides):
 
 
 def distances(mask, reference, spacing_mm=SPACING_MM, **options):
-    make_surface = SurfaceMaker([mask, reference], spacing_mm=spacing_mm, **options)
-    surface, other = make_surface(mask), make_surface(reference)
+    (surface, other), _ = make_surfaces([mask, reference], spacing_mm=spacing_mm, **options)
     return surface, signed_distance_to(surface, other, reference, spacing_mm)
 
 
 def test_surface_lies_half_a_voxel_outside_the_voxel_centres():
     mask = block((9, 20, 14), (2, 6), (5, 15), (3, 9))
-    surface = SurfaceMaker([mask], spacing_mm=SPACING_MM)(mask)
+    (surface,), _ = make_surfaces([mask], spacing_mm=SPACING_MM)
     np.testing.assert_allclose(surface.vertices_mm.min(axis=0), (1.5 * 4, 4.5 * 1, 2.5 * 2), atol=0.05)
     np.testing.assert_allclose(surface.vertices_mm.max(axis=0), (5.5 * 4, 14.5 * 1, 8.5 * 2), atol=0.05)
 
 
 def test_surface_is_closed_at_the_border_of_the_image():
     mask = np.ones((3, 4, 5), dtype=bool)
-    surface = SurfaceMaker([mask], spacing_mm=SPACING_MM)(mask)
+    (surface,), _ = make_surfaces([mask], spacing_mm=SPACING_MM)
     edges = np.sort(np.concatenate([surface.faces[:, sides] for sides in ((0, 1), (1, 2), (2, 0))]), axis=1)
     _, counts = np.unique(edges, axis=0, return_counts=True)
     assert set(counts) == {2}
@@ -74,8 +75,7 @@ def test_ball_around_a_ball():
 def test_size_is_bounded_and_the_shape_kept():
     z, y, x = np.indices((60, 60, 60))
     ball = (z - 30) ** 2 + (y - 30) ** 2 + (x - 30) ** 2 <= 25**2
-    make_surface = SurfaceMaker([ball], spacing_mm=(1, 1, 1), max_vertices=800)
-    surface = make_surface(ball)
+    (surface,), _ = make_surfaces([ball], spacing_mm=(1, 1, 1), max_vertices=800)
     assert 300 < len(surface.vertices_mm) <= 800
     radii = np.linalg.norm(surface.vertices_mm - 30, axis=1)
     assert abs(radii - 25).max() < 1.5
@@ -83,10 +83,8 @@ def test_size_is_bounded_and_the_shape_kept():
 
 def test_single_voxel_beside_a_large_mask_is_not_lost():
     large, small = block((40, 40, 40), (2, 38), (2, 30), (2, 38)), block((40, 40, 40), (20, 21), (35, 36), (20, 21))
-    make_surface = SurfaceMaker([large, small], spacing_mm=(1, 1, 1), max_vertices=300)
-    surface = make_surface(small)
-    assert not surface.is_empty
-    np.testing.assert_allclose(surface.vertices_mm.mean(axis=0), (20, 35, 20), atol=make_surface.step_mm)
+    (_, surface), step_mm = make_surfaces([large, small], spacing_mm=(1, 1, 1), max_vertices=300)
+    np.testing.assert_allclose(surface.vertices_mm.mean(axis=0), (20, 35, 20), atol=step_mm)
 
 
 def test_large_images_are_taken_more_coarsely(monkeypatch):
@@ -95,19 +93,18 @@ def test_large_images_are_taken_more_coarsely(monkeypatch):
     speck = np.zeros_like(ball)
     speck[21, 35, 45] = True
     monkeypatch.setattr("nnunetv2_simple.report.surface.MAX_GRID_VOXELS", 2000)  # 48^3 mm3 / 2000 = 3.8 mm each way
-    make_surface = SurfaceMaker([ball, speck], spacing_mm=(2.0, 1.0, 1.0))
-    assert make_surface.step_mm == pytest.approx(3.85, abs=0.1)
-    radii = np.linalg.norm(make_surface(ball).vertices_mm - (40, 30, 40), axis=1)
+    (of_ball, of_speck), step_mm = make_surfaces([ball, speck], spacing_mm=(2.0, 1.0, 1.0))
+    assert step_mm == pytest.approx(3.85, abs=0.1)
+    radii = np.linalg.norm(of_ball.vertices_mm - (40, 30, 40), axis=1)
     assert abs(radii - 24).max() < 4 and abs(np.mean(radii) - 24) < 1.5
-    np.testing.assert_allclose(make_surface(speck).vertices_mm.mean(axis=0), (42, 35, 45), atol=4)
+    np.testing.assert_allclose(of_speck.vertices_mm.mean(axis=0), (42, 35, 45), atol=4)
 
 
 def test_empty_masks():
     empty = np.zeros((4, 5, 6), dtype=bool)
-    make_surface = SurfaceMaker([empty, empty], spacing_mm=SPACING_MM)
-    assert make_surface(empty).is_empty and make_surface.step_mm is None
-    full = ~empty
-    assert SurfaceMaker([empty, full], spacing_mm=SPACING_MM)(empty).is_empty
+    assert make_surfaces([empty, empty], spacing_mm=SPACING_MM) == ([None, None], None)
+    (of_empty, of_full), _ = make_surfaces([empty, ~empty], spacing_mm=SPACING_MM)
+    assert of_empty is None and of_full is not None
 
 
 def view_of(direction):
@@ -116,16 +113,21 @@ def view_of(direction):
     image.SetSpacing(SPACING_MM[::-1])
     image.SetDirection(direction)
     longer = block((6, 20, 14), (2, 4), (5, 18), (3, 9)).astype(np.uint8)
-    return _CaseView(PicturedCase("case", "best", image, {"simple": longer}, {"simple": 0.9}), [1])
+    view = CaseView(PicturedCase("case", Path("case.nii.gz"), image, {"simple": longer}, {"simple": 0.9}), [1])
+    return view.data(["simple"])
+
+
+def array(encoded):
+    return np.frombuffer(base64.b64decode(encoded["bdata"]), encoded["dtype"])
 
 
 def test_view_shows_the_patient_whatever_the_order_of_the_voxels():
-    upright = view_of((1, 0, 0, 0, 1, 0, 0, 0, 1)).figure("simple")
-    turned = view_of((-1, 0, 0, 0, 0, 1, 0, 1, 0)).figure("simple")  # x to the right, y to the head
-    for figure in (upright, turned):
-        assert isinstance(figure, go.Figure)
-        prediction, reference = figure.data
-        assert max(prediction.intensity) == pytest.approx(3, abs=0.3)
-        assert reference.meta == "overlay"
-    np.testing.assert_allclose(np.sort(turned.data[0].x), np.sort(-upright.data[0].x), atol=1e-4)
-    np.testing.assert_allclose(np.sort(turned.data[0].z), np.sort(upright.data[0].y), atol=1e-4)
+    upright = view_of((1, 0, 0, 0, 1, 0, 0, 0, 1))
+    turned = view_of((-1, 0, 0, 0, 0, 1, 0, 1, 0))  # x to the right, y to the head
+    for data in (upright, turned):
+        assert max(array(data["predictions"][0]["intensity"])) == pytest.approx(3, abs=0.3)
+        assert data["reference"] is not None and data["range"] == 2
+    (first,), (second,) = upright["predictions"], turned["predictions"]
+    np.testing.assert_allclose(np.sort(array(second["x"])), np.sort(-array(first["x"])), atol=1e-4)
+    np.testing.assert_allclose(np.sort(array(second["z"])), np.sort(array(first["y"])), atol=1e-4)
+    assert upright["low"][0] == pytest.approx(array(first["x"]).min(), abs=1e-4)

@@ -1,7 +1,17 @@
 import pytest
+from jinja2 import UndefinedError
 
 from nnunetv2_simple.report.data import worst_median_best
-from nnunetv2_simple.report.format import count, duration, mean_and_std, number, p_value, title_html
+from nnunetv2_simple.report.rendering import (
+    count,
+    duration,
+    formula,
+    mean_and_std,
+    number,
+    p_value,
+    percent,
+    write_page,
+)
 from nnunetv2_simple.report.tables import annotation_effort
 
 
@@ -20,15 +30,25 @@ def test_duration(seconds, text):
 
 
 def test_numbers():
-    assert mean_and_std(0.8123, 0.0456, decimals=1, scale=100) == "81.2 ± \u20074.6"
-    assert mean_and_std(0.8123, 0.1328, decimals=2, scale=100) == "81.23 ± 13.28"
-    assert mean_and_std(None, None, decimals=1) == "–"
-    assert number(0.5, decimals=1, scale=100) == "50.0"
+    assert mean_and_std({"mean": 0.8123, "std": 0.0456}, 1, 100) == "81.2 ± \u20074.6"
+    assert mean_and_std([0.8123, 0.1328], 2, 100) == "81.23 ± 13.28"
+    assert mean_and_std(None, 1) == number(None) == "–"
+    assert number(0.5, 1, 100) == "50.0"
+    assert percent(0.5) == "50.0\u00a0%"
     assert (count(1, "case"), count(2, "case")) == ("1 case", "2 cases")
 
 
 def test_title_is_escaped_and_set_as_a_formula():
-    assert title_html("L_pce + <L_ctr>") == "<i>L</i><sub>pce</sub> + &lt;<i>L</i><sub>ctr</sub>&gt;"
+    assert formula("L_pce + <L_ctr>") == "<i>L</i><sub>pce</sub> + &lt;<i>L</i><sub>ctr</sub>&gt;"
+
+
+def test_page_is_replaced_as_a_whole(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("the earlier page")
+    with pytest.raises(UndefinedError):
+        write_page(page, "quality.html", title="half of what the template asks for")
+    assert page.read_text() == "the earlier page"
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +73,5 @@ def test_annotation_effort_counts_clicks_and_slices():
         "one lesion": {"lesions": [lesion(0, 3, 1, 1, 1, 1)]},  # 4 slices
         "test case": {"lesions": []},
     }
-    text = annotation_effort({"cases": cases})
-    assert "3 lesions in 2 cases" in text and "18 clicks" in text and "10 slices" in text
-    assert annotation_effort({"cases": {}}) == ""
+    assert annotation_effort({"cases": cases}) == {"lesions": 3, "cases": 2, "clicks": 18, "slices": 10}
+    assert annotation_effort({"cases": {}}) is None
