@@ -84,6 +84,10 @@ class Comparison:
     preprocessed: Path
     results: Path
 
+    @property
+    def has_folds(self) -> bool:
+        return any(fold != "all" for fold in self.folds)
+
     def dataset(self, method: Method) -> str:
         return self.datasets[method.labels]
 
