@@ -46,9 +46,9 @@ def scores_of(comparison: Comparison, method: Method, fold: Fold) -> dict[str, d
     """Return the scores of every test case; they are kept as long as neither predictions nor references change."""
     options = {"labels": dict(comparison.labels), "tolerance_mm": comparison.tolerance_mm}
     made_with = {"references": str(comparison.references)} | options
-    predictions = comparison.prediction_files(comparison.predictions(method, fold))
-    references = [comparison.reference_file(case) for case in comparison.cases]
-    scores_file = comparison.scores_file(method, fold)
+    predictions = comparison.case_files(comparison.predictions(method, fold))
+    references = comparison.case_files(comparison.references)
+    scores_file = comparison.output_folder / "scores" / method.key / f"fold_{fold}.json"
     if scores_file.is_file():
         content, scored_at = read_json(scores_file), scores_file.stat().st_mtime_ns
         is_same = all(content.get(key) == value for key, value in made_with.items())
@@ -106,7 +106,7 @@ def _method(comparison: Comparison, method: Method, scores: dict) -> dict:
         "role": ROLES_ON_FILE.get(method.role, method.role),
         "annotation": method.annotation,
         "labels": method.labels,
-        "dataset": comparison.dataset(method),
+        "dataset": comparison.datasets[method.labels],
         "trainer": comparison.training(method, comparison.folds[0]).trainer,
         "checkpoint": method.checkpoint,
         "paper_dice": method.paper_dice and list(method.paper_dice),

@@ -64,13 +64,7 @@ def run_missing(comparison: Comparison) -> None:
 
 
 def run_step(step: Step, comparison: Comparison, show: Callable[[str], None]) -> None:
-    """Run the commands of a step.
-
-    Args:
-        step: The step.
-        comparison: What is compared.
-        show: Called every second with the last line that tells how far a training is.
-    """
+    """Run the commands of a step; ``show`` is called every second with the last line about an epoch."""
     log_file, costs_file = comparison.output_folder / "logs" / f"{step.log}.log", None
     commands = step.commands_now()
     if step.training:
@@ -108,13 +102,7 @@ def run_command(
     show: Callable[[str], None] = lambda line: None,
     costs_file: Path | None = None,
 ) -> None:
-    """Run a console script to its end.
-
-    Args:
-        command: The script and its arguments.
-        log_file: What it prints is appended to it.
-        show: Called every second with the last line about an epoch.
-        costs_file: Gets its peak memory.
+    """Run a console script to its end; its log gets what it prints, the costs file its peak memory.
 
     Raises:
         CommandError: With the last lines of its output, if its exit status is not 0.
@@ -191,25 +179,19 @@ FILE_COMMANDS = {  # run here, so that they work on every platform
 
 
 class Progress:
-    """A bar over the steps, and under it the last line of the running one; off a terminal, lines now and then.
+    """A bar over the steps, and under it the last line of the running one; off a terminal, a line now and then."""
 
-    Args:
-        total: Number of steps.
-    """
-
-    def __init__(self, total: int):
-        self._on_terminal, self._total, self._begun = sys.stderr.isatty(), total, 0
-        options = {"file": sys.stderr, "disable": not (self._on_terminal and total)}
-        self._bar = tqdm(total=total, unit="step", **options)
+    def __init__(self, num_steps: int):
+        self._on_terminal, self._num_steps, self._begun = sys.stderr.isatty(), num_steps, 0
+        options = {"file": sys.stderr, "disable": not (self._on_terminal and num_steps)}
+        self._bar = tqdm(total=num_steps, unit="step", **options)
         self._line = tqdm(bar_format="{desc}", position=1, leave=False, **options)
-        self._last_print = time.monotonic()
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *error) -> None:
-        if error[0] is None:
-            self._bar.update(self._begun - self._bar.n)
+        self._bar.update(self._begun - self._bar.n if error[0] is None else 0)
         self._line.close()
         self._bar.close()
 
@@ -217,8 +199,7 @@ class Progress:
         """Begin a step; the one before is done."""
         self._bar.update(self._begun - self._bar.n)
         self._begun += 1
-        self._line.set_description_str("")
-        self._print(title if self._on_terminal else f"{title} (step {self._begun} of {self._total})")
+        self._print(f"{title} (step {self._begun} of {self._num_steps})")
 
     def show(self, line: str) -> None:
         """Show how far the step is."""
@@ -232,15 +213,10 @@ class Progress:
 
 
 def versions_here(device: str) -> dict[str, str]:
-    """Return the versions of the packages that matter, and the name of the device.
-
-    Args:
-        device: "cuda", "cpu" or "mps".
-    """
+    """Return the versions of the packages that matter, and the name of the device ("cuda", "cpu" or "mps")."""
+    device_name = f"{device} ({platform.processor() or platform.machine()}, {os.cpu_count()} cores)"
     if device == "cuda" and torch.cuda.is_available():
         device_name = torch.cuda.get_device_name()
-    else:
-        device_name = f"{device} ({platform.processor() or platform.machine()}, {os.cpu_count()} cores)"
     packages = {package: version(package) for package in PACKAGES}
     here = {"python": platform.python_version(), "platform": platform.platform(), "device_name": device_name}
     return {"nnunetv2_simple": __version__} | packages | here

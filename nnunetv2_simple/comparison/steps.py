@@ -63,12 +63,7 @@ def steps(comparison: Comparison) -> list[Step]:
 
 
 def shell_script(comparison: Comparison, report_command: Command) -> str:
-    """Return what is missing as a shell script for a scheduler.
-
-    Args:
-        comparison: What is compared.
-        report_command: The command that scores the predictions and writes tables and report.
-    """
+    """Return what is missing as a shell script for a scheduler; ``report_command`` scores what it leaves."""
     environment = {f"nnUNet_{name}": str(getattr(comparison, name)) for name in ("raw", "preprocessed", "results")}
     environment[TRAINER_FOLDERS_VARIABLE] = searched_trainer_folders()
     if SEED_VARIABLE in os.environ:
@@ -95,9 +90,7 @@ def searched_trainer_folders() -> str:
 def preparations(comparison: Comparison, *, of_converted: bool = True) -> list[Step]:
     """Return what gives every dataset its labels, plans, splits and preprocessed images.
 
-    Args:
-        comparison: What is compared.
-        of_converted: Whether to include the converted dataset, which its user has planned.
+    Without ``of_converted`` the converted dataset is left out, which its user has planned.
     """
     kinds = {}
     for kind, dataset in comparison.datasets.items():
@@ -224,7 +217,7 @@ def method_commands(comparison: Comparison, method: Method, fold: Fold) -> list[
 def problem_of(comparison: Comparison, method: Method, fold: Fold) -> str | None:
     """Tell why predictions cannot be reported; None if they can. The checkpoint may lie on another machine."""
     checkpoint, folder = comparison.checkpoint(method, fold), comparison.predictions(method, fold)
-    files = comparison.prediction_files(folder)
+    files = comparison.case_files(folder)
     if missing := [file.name for file in files if not file.is_file()]:
         return f"{len(missing)} of {len(files)} test cases have no prediction in {folder}"
     if checkpoint.is_file() and not all(_is_newer(file, checkpoint) for file in files):
@@ -242,7 +235,7 @@ def commands_to_resume(comparison: Comparison, method: Method, fold: Fold) -> li
     checkpoint, folder = comparison.checkpoint(method, fold), comparison.predictions(method, fold)
     running = _running(folder)
     source = running if running.is_dir() else folder
-    predicted = [file for file in comparison.prediction_files(source) if file.is_file()]
+    predicted = [file for file in comparison.case_files(source) if file.is_file()]
     is_final = is_trained(comparison.training(method, fold)) and checkpoint.is_file()
     if not is_final or not all(_is_newer(file, checkpoint) for file in predicted):
         return [("rm", "-r", str(place)) for place in (running, folder) if place.is_dir()]

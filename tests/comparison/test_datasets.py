@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from nnunetv2.utilities.crossval_split import generate_crossval_split
 from support.comparison_files import (
     DENSE,
     PLANS,
+    SPLITS,
     TEST_CASES,
     TRAINING_CASES,
     WEAK,
@@ -23,7 +23,6 @@ from nnunetv2_simple.comparison.datasets import (
     find_datasets,
     find_test_cases,
     foreground_labels,
-    nnunet_splits,
     walker_channel,
     weak_splits,
 )
@@ -116,7 +115,7 @@ def test_references_on_another_grid_are_refused_before_anything_is_trained(folde
 
 def test_equal_datasets_pass(folder):
     write_plans(folder, DENSE)
-    write_json(folder / "preprocessed" / DENSE / "splits_final.json", nnunet_splits(TRAINING_CASES))
+    write_json(folder / "preprocessed" / DENSE / "splits_final.json", SPLITS)
     check_datasets(make_comparison(folder, "full"))
 
 
@@ -138,7 +137,7 @@ def test_other_plans_are_refused_naming_both_files(folder):
 
 
 def test_other_splits_are_refused_naming_both_files(folder):
-    write_json(folder / "preprocessed" / DENSE / "splits_final.json", nnunet_splits(TRAINING_CASES)[::-1])
+    write_json(folder / "preprocessed" / DENSE / "splits_final.json", SPLITS[::-1])
     with pytest.raises(ValueError, match=rf"{DENSE}/splits_final.json must be the same as .*{WEAK}/splits_final.json"):
         check_datasets(make_comparison(folder, "full"))
 
@@ -171,7 +170,10 @@ def test_other_classes_are_refused(folder):
 
 
 def test_splits_are_nnunets_own(folder):
-    expected = generate_crossval_split(sorted(TRAINING_CASES), seed=12345, n_splits=5)
-    assert nnunet_splits(TRAINING_CASES[::-1]) == expected == weak_splits(make_comparison(folder, "full"))
+    comparison = make_comparison(folder, "full")
+    assert weak_splits(comparison) == SPLITS
+    content = dataset_json(folder / "raw" / WEAK)
+    content["dataset"] = {case: content["dataset"][case] for case in TRAINING_CASES[:4]}
+    write_json(folder / "raw" / WEAK / "dataset.json", content)
     with pytest.raises(ValueError, match="at least 5 cases.*got 4.*-f all"):
-        nnunet_splits(TRAINING_CASES[:4])
+        weak_splits(comparison)

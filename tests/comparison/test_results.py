@@ -129,9 +129,13 @@ def test_tables(comparison, results):
     assert "2 test cases of each of 2 folds" in table
 
 
+def scores_file(comparison):
+    return comparison.output_folder / "scores" / "pce_ctr" / "fold_0.json"
+
+
 def test_scores_are_kept_until_something_changes(comparison):
     method = comparison.methods[0]
-    file = comparison.scores_file(method, 0)
+    file = scores_file(comparison)
 
     def are_kept() -> bool:
         before = file.stat().st_mtime_ns
@@ -140,7 +144,7 @@ def test_scores_are_kept_until_something_changes(comparison):
 
     scores_of(comparison, method, 0)
     assert are_kept()
-    for changed in (comparison.predictions(method, 0) / "test_a.nii.gz", comparison.reference_file("test_b")):
+    for changed in (comparison.predictions(method, 0) / "test_a.nii.gz", comparison.references / "test_b.nii.gz"):
         age(file, 10)
         os.utime(changed)
         assert not are_kept()
@@ -154,7 +158,7 @@ def test_another_tolerance_scores_again(comparison):
 
 
 def test_scores_of_earlier_versions_are_made_anew(comparison):
-    method, file = comparison.methods[0], comparison.scores_file(comparison.methods[0], 0)
+    method, file = comparison.methods[0], scores_file(comparison)
     expected = scores_of(comparison, method, 0)
     content = json.loads(file.read_text())
     write_json(file, {key: content[key] for key in ("references", "labels")} | {"cases": dict.fromkeys(TEST_CASES)})

@@ -8,6 +8,7 @@ import pytest
 from support.comparison_files import (
     DENSE,
     PLANS,
+    SPLITS,
     TEST_CASES,
     TRAINING_CASES,
     WEAK,
@@ -20,7 +21,7 @@ from support.comparison_files import (
 )
 
 from nnunetv2_simple.comparison import run
-from nnunetv2_simple.comparison.datasets import dataset_json, nnunet_splits
+from nnunetv2_simple.comparison.datasets import dataset_json
 from nnunetv2_simple.comparison.settings import Comparison
 from nnunetv2_simple.comparison.steps import (
     commands_to_resume,
@@ -173,7 +174,7 @@ def prepare(comparison, monkeypatch, run_command) -> None:
 def test_what_is_missing_is_made_once_in_this_order(folder, monkeypatch):
     comparison = make_comparison(folder, "full", datasets={"weak": WEAK, "dense": DENSE})
     preprocess(folder, WEAK)
-    write_json(folder / "preprocessed" / WEAK / "splits_final.json", nnunet_splits(TRAINING_CASES))
+    write_json(folder / "preprocessed" / WEAK / "splits_final.json", SPLITS)
     commands = []
 
     def do(command, log_file, **options):
@@ -195,7 +196,7 @@ def test_what_is_missing_is_made_once_in_this_order(folder, monkeypatch):
     preprocessed = folder / "preprocessed"
     assert json.loads((preprocessed / DENSE / "dataset.json").read_text()) == dataset_json(folder / "raw" / DENSE)
     for dataset in (WEAK, DENSE):
-        assert json.loads((preprocessed / dataset / "splits_final.json").read_text()) == nnunet_splits(TRAINING_CASES)
+        assert json.loads((preprocessed / dataset / "splits_final.json").read_text()) == SPLITS
     assert all(step.is_done() for step in preparations(comparison))
 
 
