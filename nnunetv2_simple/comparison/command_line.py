@@ -69,10 +69,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def find_comparison(args: argparse.Namespace) -> Comparison:
-    """Find out what is to be compared.
-
-    Args:
-        args: See :func:`parse_arguments`.
+    """Return what is to be compared.
 
     Raises:
         ValueError: If anything asked for is not there or does not fit the rest.
@@ -129,10 +126,8 @@ def remember_settings(comparison: Comparison) -> None:
     """
     file = comparison.output_folder / "settings.json"
     holds_results = any((comparison.output_folder / name).is_dir() for name in ("predictions", "scores"))
-    settings = comparison.settings()
-    now = {key: settings[key] for key in FIXED_SETTINGS} | {
-        f"dataset of {kind} labels": dataset for kind, dataset in comparison.datasets.items()
-    }
+    now = {key: value for key, value in comparison.settings().items() if key in FIXED_SETTINGS}
+    now |= {f"dataset of {kind} labels": dataset for kind, dataset in comparison.datasets.items()}
     before = read_json(file) if holds_results and file.is_file() else {}
     for key in now.keys() & before.keys():
         if now[key] != before[key]:
@@ -144,11 +139,7 @@ def remember_settings(comparison: Comparison) -> None:
 
 
 def compare(comparison: Comparison, *, report_only: bool) -> None:
-    """Run what is missing, score the predictions, write tables and report.
-
-    Args:
-        comparison: What is compared.
-        report_only: Score and report what is there, without running anything of nnU-Net.
+    """Run what is missing (unless ``report_only``), score the predictions, write tables and report.
 
     Raises:
         CommandError: If one of nnU-Net's commands fails.
