@@ -8,8 +8,9 @@ from importlib.metadata import version
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.comparison.methods import FULL_SUPERVISION, Method
+from nnunetv2_simple.comparison.predictions import problem_of
 from nnunetv2_simple.comparison.settings import Comparison, Fold
-from nnunetv2_simple.comparison.steps import method_commands, preparations, problem_of
+from nnunetv2_simple.comparison.steps import method_commands, preparations
 from nnunetv2_simple.comparison.training_state import cost, read_costs
 from nnunetv2_simple.evaluation.metrics import score_case
 from nnunetv2_simple.evaluation.statistics import compare_dice, summarise

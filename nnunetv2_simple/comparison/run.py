@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.comparison.datasets import SPLITS_FILE, weak_splits
-from nnunetv2_simple.comparison.settings import Comparison
-from nnunetv2_simple.comparison.steps import TRAINER_FOLDERS_VARIABLE, Command, Step, searched_trainer_folders, steps
+from nnunetv2_simple.comparison.settings import Command, Comparison
+from nnunetv2_simple.comparison.steps import TRAINER_FOLDERS_VARIABLE, Step, searched_trainer_folders, steps
 from nnunetv2_simple.comparison.training_state import is_trained, note_costs, num_epochs_done, read_costs
 from nnunetv2_simple.files import save_json_atomically, written_atomically
 from nnunetv2_simple.nnunet.training_log import last_epoch_line

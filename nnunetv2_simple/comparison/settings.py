@@ -9,6 +9,7 @@ from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnunetv2_simple.comparison.methods import Method
 
+Command = tuple[str, ...]
 Fold = int | str  # "all" is nnU-Net's fold without validation cases
 
 

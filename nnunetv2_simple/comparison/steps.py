@@ -2,9 +2,6 @@
 
 Every command is nnU-Net's or the shell's own, as a user would type it. Datasets are prepared from the converted one, so
 that they differ in their labels alone.
-
-nnUNetv2_predict writes into a folder beside the place of the predictions, ``fold_0_running``, which is renamed once it
-is complete: no half-written file is ever taken for a prediction.
 """
 
 import os
@@ -18,7 +15,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_simple.comparison.datasets import SPLITS_FILE, training_cases
 from nnunetv2_simple.comparison.methods import Method
-from nnunetv2_simple.comparison.settings import Comparison, Fold, Training, dataset_id
+from nnunetv2_simple.comparison.predictions import commands_to_resume, problem_of, running_folder
+from nnunetv2_simple.comparison.settings import Command, Comparison, Fold, Training, dataset_id
 from nnunetv2_simple.comparison.training_state import is_trained, not_to_resume_from, num_epochs_done
 from nnunetv2_simple.conversion.baselines import BASELINES
 from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
@@ -26,8 +24,6 @@ from nnunetv2_simple.training.seeding import SEED_VARIABLE
 
 TRAINER_FOLDERS_VARIABLE = "nnUNet_extTrainer"
 UNFINISHED = "_unfinished"  # beside the preprocessed data of a configuration while they are written
-
-Command = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -200,7 +196,12 @@ def _prediction_step(comparison: Comparison, method: Method, fold: Fold) -> Step
         return is_current and is_trained(training)
 
     def commands_now() -> list[Command]:
-        running = _running(folder)
+        if is_trained(training) and not (training.folder / method.checkpoint).is_file():
+            raise ValueError(
+                f"{training.folder / method.checkpoint} is missing although the training is done; to train again, "
+                f"remove {training.folder}"
+            )
+        running = running_folder(folder)
         leftovers = commands_to_resume(comparison, method, fold)
         return [*leftovers, command(running), ("mv", str(running), str(folder))]
 
@@ -212,48 +213,3 @@ def method_commands(comparison: Comparison, method: Method, fold: Fold) -> list[
     """Return the commands that train and predict with a method from scratch."""
     training = _training_step(comparison, comparison.training(method, fold))
     return [*training.commands, *_prediction_step(comparison, method, fold).commands]
-
-
-def problem_of(comparison: Comparison, method: Method, fold: Fold) -> str | None:
-    """Tell why predictions cannot be reported; None if they can. The checkpoint may lie on another machine."""
-    checkpoint, folder = comparison.checkpoint(method, fold), comparison.predictions(method, fold)
-    files = comparison.case_files(folder)
-    if missing := [file.name for file in files if not file.is_file()]:
-        return f"{len(missing)} of {len(files)} test cases have no prediction in {folder}"
-    if checkpoint.is_file() and not all(_is_newer(file, checkpoint) for file in files):
-        return f"predictions in {folder} are older than {checkpoint}"
-    if changed := [file.name for file in files if not _is_newer(file, *comparison.image_files(file))]:
-        return f"predictions in {folder} are older than their images in {comparison.images}: {', '.join(changed)}"
-    return None
-
-
-def commands_to_resume(comparison: Comparison, method: Method, fold: Fold) -> list[Command]:
-    """Return the commands that leave in the running folder what a prediction can be resumed from.
-
-    That is what an interrupted prediction, or an earlier one of fewer cases, has completed with the same checkpoint.
-    """
-    checkpoint, folder = comparison.checkpoint(method, fold), comparison.predictions(method, fold)
-    running = _running(folder)
-    source = running if running.is_dir() else folder
-    predicted = [file for file in comparison.case_files(source) if file.is_file()]
-    is_final = is_trained(comparison.training(method, fold)) and checkpoint.is_file()
-    if not is_final or not all(_is_newer(file, checkpoint) for file in predicted):
-        return [("rm", "-r", str(place)) for place in (running, folder) if place.is_dir()]
-    outdated = [file for file in predicted if not _is_newer(file, *comparison.image_files(file))]
-    if source == running:
-        # each process may have been interrupted while it wrote a file, and these are the newest ones
-        newest = sorted(set(predicted) - set(outdated), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-        outdated += newest[: max(comparison.num_processes, 1)]
-    commands = [("rm", *map(str, outdated))] if outdated else []
-    if folder.is_dir():
-        commands.append(("rm", "-r", str(folder)) if source == running else ("mv", str(folder), str(running)))
-    return commands
-
-
-def _running(folder: Path) -> Path:
-    """Return where predictions are written before they are complete."""
-    return folder.with_name(folder.name + "_running")
-
-
-def _is_newer(file: Path, *sources: Path) -> bool:
-    return all(file.stat().st_mtime_ns > source.stat().st_mtime_ns for source in sources)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from support.comparison_files import (
     WEAK,
     age,
     make_comparison,
+    methods,
     write_checkpoint,
     write_environment,
     write_json,
@@ -22,11 +24,10 @@ from support.comparison_files import (
 
 from nnunetv2_simple.comparison import run
 from nnunetv2_simple.comparison.datasets import dataset_json
+from nnunetv2_simple.comparison.predictions import commands_to_resume, problem_of, running_folder
 from nnunetv2_simple.comparison.settings import Comparison
 from nnunetv2_simple.comparison.steps import (
-    commands_to_resume,
     preparations,
-    problem_of,
     searched_trainer_folders,
     shell_script,
     steps,
@@ -68,17 +69,13 @@ def is_predicted(comparison) -> bool:
     return steps(comparison)[-1].is_done()
 
 
-def running(folder):
-    return folder.with_name("fold_0_running")
-
-
 def resume(comparison) -> list[str]:
     """Do what is done before a prediction is resumed; return the names of the predictions that are kept."""
     method, _, folder = state(comparison)
     for name, *words in commands_to_resume(comparison, method, 0):
         run.FILE_COMMANDS[name](*(Path(word) for word in words if word != "-r"))
     assert not folder.exists()
-    return [file.name for file in running(folder).iterdir()] if running(folder).exists() else []
+    return [file.name for file in running_folder(folder).iterdir()] if running_folder(folder).exists() else []
 
 
 def test_predictions_of_all_cases_newer_than_the_checkpoint_are_complete(comparison):
@@ -115,7 +112,7 @@ def test_predictions_without_their_checkpoint_can_be_reported_but_are_not_taken_
 
 
 def test_what_may_be_half_written_is_predicted_again(comparison):
-    predict(running(state(comparison)[2]), *TEST_CASES)
+    predict(running_folder(state(comparison)[2]), *TEST_CASES)
     assert resume(comparison) == [f"{TEST_CASES[0]}.nii.gz"]
 
 
@@ -126,7 +123,7 @@ def test_predictions_of_fewer_cases_are_gone_on_with(comparison):
 
 def test_predictions_of_an_earlier_training_are_removed(comparison):
     _, checkpoint, folder = state(comparison)
-    predict(running(folder), *TEST_CASES)
+    predict(running_folder(folder), *TEST_CASES)
     os.utime(checkpoint)
     assert resume(comparison) == []
 
@@ -144,8 +141,16 @@ def test_old_and_new_predictions_side_by_side(comparison):
     """Killed between the prediction of more cases and the renaming: the running folder is the newer one."""
     folder = state(comparison)[2]
     predict(folder, TEST_CASES[0])
-    predict(running(folder), *TEST_CASES)
+    predict(running_folder(folder), *TEST_CASES)
     assert resume(comparison) == [f"{TEST_CASES[0]}.nii.gz"]
+
+
+def test_a_finished_training_without_the_checkpoint_that_predicts_is_named(comparison):
+    method = methods("pce_ctr")[0]
+    comparison = replace(comparison, methods=[method])
+    write_checkpoint(comparison.training(method, 0).folder / "checkpoint_final.pth", num_epochs=2)
+    with pytest.raises(ValueError, match="checkpoint_train.pth is missing although the training is done"):
+        steps(comparison)[-1].commands_now()
 
 
 def test_the_checkpoint_is_that_of_the_methods_dataset(comparison):
