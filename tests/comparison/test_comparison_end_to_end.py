@@ -74,7 +74,7 @@ def run(environment: NNUNetEnvironment, *options: str) -> str:
 
 
 def wait_for(text: str, log: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while text not in (log.read_text() if log.exists() else ""):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"{text!r} did not appear"
