@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 
-from nnunetv2_simple.comparison.command_runner import CommandError, locked
 from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
@@ -19,10 +19,10 @@ from nnunetv2_simple.comparison.datasets import (
     walker_channel,
 )
 from nnunetv2_simple.comparison.methods import METHODS, choose_methods
-from nnunetv2_simple.comparison.results import collect_results
-from nnunetv2_simple.comparison.runs import note_schedules, run_missing, score_existing
-from nnunetv2_simple.comparison.script import shell_script
+from nnunetv2_simple.comparison.results import collect_results, score_predictions
+from nnunetv2_simple.comparison.run import CommandError, check_trainers, run_missing
 from nnunetv2_simple.comparison.settings import Comparison
+from nnunetv2_simple.comparison.steps import shell_script
 from nnunetv2_simple.comparison.tables import write_tables
 from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.options import add_option, existing_folder
@@ -30,6 +30,7 @@ from nnunetv2_simple.evaluation.metrics import TOLERANCE_MM
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.report.page import write_report
 
+LOCK_AWAITED_S = 5.0  # commands of a run that was killed end within a second
 FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNet_results")
 
 
@@ -68,10 +69,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def find_comparison(args: argparse.Namespace) -> Comparison:
-    """Find out what is to be compared.
-
-    Args:
-        args: See :func:`parse_arguments`.
+    """Return what is to be compared.
 
     Raises:
         ValueError: If anything asked for is not there or does not fit the rest.
@@ -128,10 +126,8 @@ def remember_settings(comparison: Comparison) -> None:
     """
     file = comparison.output_folder / "settings.json"
     holds_results = any((comparison.output_folder / name).is_dir() for name in ("predictions", "scores"))
-    settings = comparison.settings()
-    now = {key: settings[key] for key in FIXED_SETTINGS} | {
-        f"dataset of {kind} labels": dataset for kind, dataset in comparison.datasets.items()
-    }
+    now = {key: value for key, value in comparison.settings().items() if key in FIXED_SETTINGS}
+    now |= {f"dataset of {kind} labels": dataset for kind, dataset in comparison.datasets.items()}
     before = read_json(file) if holds_results and file.is_file() else {}
     for key in now.keys() & before.keys():
         if now[key] != before[key]:
@@ -143,11 +139,7 @@ def remember_settings(comparison: Comparison) -> None:
 
 
 def compare(comparison: Comparison, *, report_only: bool) -> None:
-    """Run what is missing, then write tables and report.
-
-    Args:
-        comparison: What is compared.
-        report_only: Score and report what is there, without running anything of nnU-Net.
+    """Run what is missing (unless ``report_only``), score the predictions, write tables and report.
 
     Raises:
         CommandError: If one of nnU-Net's commands fails.
@@ -156,20 +148,20 @@ def compare(comparison: Comparison, *, report_only: bool) -> None:
     """
     folder, say = comparison.output_folder, partial(print, file=sys.stderr, flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock") as lock:
-        for place in (folder, *folder.glob("costs"), *folder.glob("scores/*")):
-            remove_partial_files(place)
-        remember_settings(comparison)
-        if report_only:
-            score_existing(comparison, say)
-            note_schedules(comparison)
-        else:
-            run_missing(comparison, say, lock=lock)
-        results = collect_results(comparison)
-        if not results["methods"]:
-            raise ValueError(f"there are no predictions of all test cases in {folder} yet")
-        write_tables(results, folder)
-        write_report(folder / "comparison.json", folder / "report.html")
+    try:
+        with FileLock(folder / ".lock", timeout=LOCK_AWAITED_S):
+            for place in (folder, *folder.glob("costs"), *folder.glob("scores/*")):
+                remove_partial_files(place)
+            remember_settings(comparison)
+            if not report_only:
+                run_missing(comparison)
+            scores = score_predictions(comparison, say)
+            if not scores:
+                raise ValueError(f"there are no predictions of all test cases in {folder} yet")
+            write_tables(collect_results(comparison, scores), folder)
+            write_report(folder / "comparison.json", folder / "report.html")
+    except Timeout as error:
+        raise ValueError(f"another run is at work in {folder}: wait until it has ended") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -178,8 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         comparison = find_comparison(args)
         if args.print_commands:
+            check_trainers(comparison)
             words = [word for word in words if word.replace("_", "-").lstrip("-") != "print-commands"]
-            print(shell_script(comparison, ["nnUNetv2_simple_compare", *words, "--report-only"]), end="")
+            print(shell_script(comparison, ("nnUNetv2_simple_compare", *words, "--report-only")), end="")
             return 0
         if args.device == "cuda" and not args.report_only and not torch.cuda.is_available():
             raise ValueError("there is no CUDA device here, choose -device cpu or mps")
@@ -193,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    print((comparison.output_folder / "comparison.md").read_text())
+    print((comparison.output_folder / "comparison.md").read_text(encoding="utf-8"))
     print(f"report: {comparison.output_folder / 'report.html'}")
     return 0
 

@@ -3,7 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
+from nnunetv2.utilities.utils import (
+    get_filenames_of_train_images_and_targets,
+    get_identifiers_from_splitted_dataset_folder,
+)
 
 from nnunetv2_simple.comparison.settings import Comparison, dataset_id
 from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, is_up_to_date
@@ -88,11 +91,7 @@ def foreground_labels(content: Mapping) -> dict[str, int]:
 
 def training_cases(dataset_folder: Path) -> list[str]:
     """Return the identifiers of the training cases of a raw dataset."""
-    content = dataset_json(dataset_folder)
-    if "dataset" in content:
-        return sorted(content["dataset"])
-    images = dataset_folder / "imagesTr"
-    return sorted(map(str, get_identifiers_from_splitted_dataset_folder(str(images), content["file_ending"])))
+    return sorted(map(str, get_filenames_of_train_images_and_targets(str(dataset_folder))))
 
 
 def find_test_cases(images: Path, references: Path, content: Mapping) -> list[str]:
@@ -134,7 +133,7 @@ def check_datasets(comparison: Comparison) -> None:
         raise ValueError(
             f"-weak must be a dataset with unlabelled voxels, {comparison.raw / weak} has no label 'ignore'"
         )
-    _check_dense(comparison)
+    _check_kinds(comparison)
     plans_file = comparison.preprocessed / weak / f"{comparison.plans}.json"
     if not plans_file.is_file():
         raise ValueError(
@@ -147,7 +146,6 @@ def check_datasets(comparison: Comparison) -> None:
     cases = training_cases(comparison.raw / weak)
     if known := sorted(set(cases) & set(comparison.cases)):
         raise ValueError(f"{comparison.images} holds training cases of {weak}, which test nothing: {known}")
-    _check_baselines(comparison)
     for dataset in set(comparison.datasets.values()) - {weak}:
         _check_plans_and_splits(comparison, dataset)
         folder = comparison.raw / dataset
@@ -159,23 +157,18 @@ def check_datasets(comparison: Comparison) -> None:
                 raise ValueError(f"{folder} must have the classes {dict(comparison.labels)} of {weak}, got {labels}")
 
 
-def _check_dense(comparison: Comparison) -> None:
-    if "dense" not in comparison.datasets:
-        return
-    folder = comparison.raw / comparison.datasets["dense"]
-    provenance = folder / "provenance.json"
-    kind = read_json(provenance).get("kind") if provenance.is_file() else None
-    if "ignore" in dataset_json(folder)["labels"] or kind in BASELINES:
-        raise ValueError(
-            f"-dense must be a dataset of dense masks, as nnUNetv2_simple_convert -dense writes it; {folder} has "
-            f"{f'labels of the kind {kind}' if kind else 'unlabelled voxels'}"
-        )
-
-
-def _check_baselines(comparison: Comparison) -> None:
+def _check_kinds(comparison: Comparison) -> None:
     weak = comparison.raw / comparison.datasets["weak"]
     for kind, dataset in comparison.datasets.items():
         folder = comparison.raw / dataset
+        provenance = folder / "provenance.json"
+        if kind == "dense":
+            found = read_json(provenance).get("kind") if provenance.is_file() else None
+            if found in BASELINES or "ignore" in dataset_json(folder)["labels"]:
+                raise ValueError(
+                    f"-dense must be a dataset of dense masks, as nnUNetv2_simple_convert -dense writes it; {folder} "
+                    f"has {f'labels of the kind {found}' if found else 'unlabelled voxels'}"
+                )
         is_there = kind in BASELINES and folder != weak and (folder / "dataset.json").is_file()
         if is_there and not is_up_to_date(folder, kind, weak):
             raise ValueError(
@@ -186,38 +179,35 @@ def _check_baselines(comparison: Comparison) -> None:
 
 def _check_plans_and_splits(comparison: Comparison, dataset: str) -> None:
     weak_folder, folder = (comparison.preprocessed / name for name in (comparison.datasets["weak"], dataset))
-    plans_files = [f / f"{comparison.plans}.json" for f in (folder, weak_folder)]
-    splits_files = [f / SPLITS_FILE for f in (folder, weak_folder)]
-    differing = None
-    if plans_files[0].is_file():
-        plans, weak_plans = (read_json(file) | {"dataset_name": None} for file in plans_files)
-        differing = plans_files if plans != weak_plans else None
-    if splits_files[0].is_file() and read_json(splits_files[0]) != weak_splits(comparison):
-        differing = splits_files
-    if differing:
-        raise ValueError(
-            f"{differing[0]} must be the same as {differing[1]} for a fair comparison: remove {folder}, which is then "
-            f"made anew from that of {weak_folder.name}, or choose another dataset"
-        )
+    for name in (f"{comparison.plans}.json", SPLITS_FILE):
+        if not (folder / name).is_file():
+            continue
+        own = read_json(folder / name)
+        if name == SPLITS_FILE:
+            is_same = own == weak_splits(comparison)
+        else:
+            is_same = own | {"dataset_name": None} == read_json(weak_folder / name) | {"dataset_name": None}
+        if not is_same:
+            raise ValueError(
+                f"{folder / name} must be the same as {weak_folder / name} for a fair comparison: remove {folder}, "
+                f"which is then made anew from that of {weak_folder.name}, or choose another dataset"
+            )
 
 
 def weak_splits(comparison: Comparison) -> list[dict[str, list[str]]]:
-    """Return the splits of the converted dataset; where there are none yet, those nnU-Net would draw."""
-    file = comparison.preprocessed / comparison.datasets["weak"] / SPLITS_FILE
-    if file.is_file():
-        return read_json(file)
-    return nnunet_splits(training_cases(comparison.raw / comparison.datasets["weak"]))
-
-
-def nnunet_splits(cases: Sequence[str]) -> list[dict[str, list[str]]]:
-    """Draw the five folds nnU-Net itself would draw for these cases.
+    """Return the splits of the converted dataset; where there are none yet, the five folds nnU-Net would draw.
 
     Raises:
         ValueError: With fewer than five cases, of which nnU-Net cannot make five folds.
     """
     from nnunetv2.utilities.crossval_split import generate_crossval_split  # takes seconds to import
 
+    weak = comparison.datasets["weak"]
+    file = comparison.preprocessed / weak / SPLITS_FILE
+    if file.is_file():
+        return read_json(file)
+    cases = training_cases(comparison.raw / weak)
     if len(cases) < 5:
         raise ValueError(f"nnU-Net needs at least 5 cases to draw five folds, got {len(cases)}: use -f all")
-    folds = generate_crossval_split(sorted(cases), seed=12345, n_splits=5)
+    folds = generate_crossval_split(cases, seed=12345, n_splits=5)
     return [{part: list(map(str, names)) for part, names in fold.items()} for fold in folds]

@@ -1,12 +1,11 @@
 """The results of a comparison as files: JSON, CSV with a row per case, the table in the paper's form as Markdown."""
 
 import csv
-import os
 from pathlib import Path
 
 from nnunetv2_simple.comparison.methods import PAPER
 from nnunetv2_simple.evaluation.metrics import MEASURES
-from nnunetv2_simple.files import save_json_atomically
+from nnunetv2_simple.files import save_json_atomically, written_atomically
 
 CSV_COLUMNS = ("method", "fold", "case", "label", *MEASURES, "reference_volume_ml")
 MARKDOWN_COLUMNS = (
@@ -47,13 +46,12 @@ def write_tables(results: dict, output_folder: Path) -> None:
         output_folder: Where to write.
     """
     save_json_atomically(results, output_folder / "comparison.json")
-    _replace(output_folder / "comparison.md", markdown_table(results))
-    partial = output_folder / ".partial_comparison.csv"
-    with partial.open("w", newline="") as stream:
+    with written_atomically(output_folder / "comparison.md") as beside:
+        beside.write_text(markdown_table(results), encoding="utf-8")
+    with written_atomically(output_folder / "comparison.csv") as beside, beside.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(csv_rows(results))
-    os.replace(partial, output_folder / "comparison.csv")
 
 
 def csv_rows(results: dict) -> list[dict]:
@@ -114,9 +112,3 @@ def _mean_and_std(values: dict, factor: float = 1) -> str:
 
 def _papers(values: list[float] | None) -> str:
     return f"*{100 * values[0]:.2f} ± {100 * values[1]:.2f}*" if values else "–"
-
-
-def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(f".partial_{file.name}")
-    partial.write_text(text)
-    os.replace(partial, file)

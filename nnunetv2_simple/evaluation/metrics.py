@@ -25,7 +25,7 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
         0.6666666666666666
     """
     num_voxels = np.count_nonzero(prediction) + np.count_nonzero(reference)
-    return 2 * np.count_nonzero(prediction & reference) / num_voxels if num_voxels else 1.0
+    return float(2 * np.count_nonzero(prediction & reference) / num_voxels) if num_voxels else 1.0
 
 
 def score_mask(
@@ -73,7 +73,7 @@ def score_mask(
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     return {
         "dice": dice(prediction, reference),
-        "jaccard": np.count_nonzero(prediction & reference) / num_any if num_any else 1.0,
+        "jaccard": float(np.count_nonzero(prediction & reference) / num_any) if num_any else 1.0,
         **_surface_scores(prediction, reference, spacing_mm, tolerance_mm),
         "volume_ml": np.count_nonzero(prediction) * voxel_ml,
         "reference_volume_ml": np.count_nonzero(reference) * voxel_ml,

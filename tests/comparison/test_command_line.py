@@ -1,7 +1,6 @@
 """Wrong input, told before any work is done."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,10 +18,7 @@ from support.comparison_files import (
 )
 
 from nnunetv2_simple.comparison.command_line import find_comparison, main, parse_arguments, remember_settings
-from nnunetv2_simple.comparison.command_runner import CommandError, CommandRunner, locked
-from nnunetv2_simple.comparison.commands import searched_trainer_folders
-from nnunetv2_simple.comparison.trainer_schedules import trainer_schedules
-from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
+from nnunetv2_simple.comparison.run import run_command
 
 
 @pytest.fixture
@@ -124,33 +120,17 @@ def test_options_cannot_be_abbreviated(folder, capsys):
     assert "unrecognized arguments: --print-com" in capsys.readouterr().err
 
 
-def test_a_trainer_that_nnunet_does_not_find(folder):
-    with pytest.raises(ValueError, match="NoSuchTrainer: Could not find requested nnunet trainer NoSuchTrainer"):
-        trainer_schedules(["NoSuchTrainer"], dataset=501, configuration="3d_fullres", plans=PLANS, environment={})
-
-
-def test_own_trainers_join_those_that_are_searched_already(monkeypatch, tmp_path):
-    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
-    assert searched_trainer_folders() == str(trainer_folder())
-    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path))
-    assert searched_trainer_folders() == os.pathsep.join((str(tmp_path), str(trainer_folder())))
-    monkeypatch.setenv("nnUNet_extTrainer", searched_trainer_folders())
-    assert searched_trainer_folders() == os.pathsep.join((str(tmp_path), str(trainer_folder())))
-
-
-def test_a_failing_command_tells_its_last_lines_and_where_the_rest_is(tmp_path):
-    runner = CommandRunner(tmp_path, {})
-    with pytest.raises(CommandError) as caught:
-        runner.run(("python", "-m", "nnunetv2_simple.no_such_module"), "broken")
-    message = str(caught.value)
-    assert "failed with status 1" in message
-    assert "The first error: ImportError: No module named nnunetv2_simple.no_such_module" in message
-    assert str(tmp_path / "broken.log") in message
+def test_a_trainer_that_nnunet_does_not_find(folder, capsys):
+    assert (
+        main(words(folder, "-methods", "pce", "full", "-dense", "502", "-length", "17epochs", "--print-commands")) == 2
+    )
+    errors = capsys.readouterr().err
+    assert "nnUNetTrainerPartialCE_17epochs, nnUNetTrainer_17epochs" in errors
 
 
 def test_a_failing_command_ends_the_comparison(folder, capsys, monkeypatch):
     def fail(comparison, *, report_only):
-        CommandRunner(folder / "logs", {}).run(("python", "-m", "nnunetv2_simple.no_such_module"), "broken")
+        run_command(("python", "-m", "nnunetv2_simple.no_such_module"), folder / "logs" / "broken.log")
 
     monkeypatch.setattr("nnunetv2_simple.comparison.command_line.compare", fail)
     assert main(words(folder, "-methods", "pce")) == 1
@@ -159,22 +139,22 @@ def test_a_failing_command_ends_the_comparison(folder, capsys, monkeypatch):
     assert "What is done stays done" in errors
 
 
-def test_two_runs_cannot_write_to_one_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnunetv2_simple.comparison.command_runner.LOCK_AWAITED_S", 0.5)
-    holder = (
-        "import sys, time; from nnunetv2_simple.comparison.command_runner import locked; from pathlib import Path\n"
-    )
-    holder += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", holder, tmp_path / ".lock"], stdout=subprocess.PIPE, text=True)
+def test_two_runs_cannot_write_to_one_folder(folder, capsys, monkeypatch):
+    monkeypatch.setattr("nnunetv2_simple.comparison.command_line.LOCK_AWAITED_S", 0.5)
+    (folder / "out").mkdir()
+    holder = "import sys, time; from filelock import FileLock\n"
+    holder += "with FileLock(sys.argv[1]): print('locked', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", holder, folder / "out" / ".lock"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "locked\n"
-        with pytest.raises(ValueError, match="another run is at work"), locked(tmp_path / ".lock"):
-            pass
+        assert main(words(folder, "-methods", "pce", "--report-only")) == 2
+        assert "another run is at work" in capsys.readouterr().err
     finally:
         process.kill()
         process.communicate()
-    with locked(tmp_path / ".lock"):
-        pass
+    assert main(words(folder, "-methods", "pce", "--report-only")) == 2
+    assert "no predictions" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--c", "--f", "--p"])

@@ -16,13 +16,12 @@ from support.comparison_files import (
     make_comparison,
     write_checkpoint,
     write_environment,
+    write_json,
     write_volume,
 )
 
 from nnunetv2_simple.comparison.methods import METHODS, choose_methods
-from nnunetv2_simple.comparison.results import collect_results
-from nnunetv2_simple.comparison.runs import score_existing
-from nnunetv2_simple.comparison.scores import is_scored, read_scores, score_predictions
+from nnunetv2_simple.comparison.results import collect_results, score_predictions, scores_of
 from nnunetv2_simple.comparison.tables import markdown_table, write_tables
 from nnunetv2_simple.comparison.training_state import note_costs
 
@@ -49,11 +48,13 @@ def comparison(tmp_path, monkeypatch):
 def results(comparison):
     method = comparison.methods[0]
     age(write_checkpoint(comparison.checkpoint(method, 0), num_epochs=2), 100)
-    note_costs(comparison.training(method, 0), {"schedule": [[4, 50]], "peak_memory_mb": 10.5, "peak_memory_of": "GPU"})
+    training = comparison.training(method, 0)
+    write_json(training.folder / "debug.json", {"num_epochs": "4", "num_iterations_per_epoch": "50"})
+    note_costs(training, {"peak_memory_mb": 10.5, "peak_memory_of": "GPU"})
     said = []
-    score_existing(comparison, said.append)
+    scores = score_predictions(comparison, said.append)
     assert not said
-    return collect_results(comparison)
+    return collect_results(comparison, scores)
 
 
 def by_key(results: dict) -> dict:
@@ -128,55 +129,55 @@ def test_tables(comparison, results):
     assert "2 test cases of each of 2 folds" in table
 
 
+def scores_file(comparison):
+    return comparison.output_folder / "scores" / "pce_ctr" / "fold_0.json"
+
+
 def test_scores_are_kept_until_something_changes(comparison):
     method = comparison.methods[0]
-    score_predictions(comparison, method, 0)
-    file = comparison.scores_file(method, 0)
-    before = file.stat().st_mtime_ns
-    score_predictions(comparison, method, 0)
-    assert file.stat().st_mtime_ns == before
-    for changed in (
-        comparison.predictions(method, 0) / "test_a.nii.gz",
-        comparison.reference_file("test_b"),
-    ):
-        assert is_scored(comparison, method, 0)
-        os.utime(changed, ns=(before + 10**10, before + 10**10))
-        assert not is_scored(comparison, method, 0)
-        os.utime(changed, ns=(before - 10**10, before - 10**10))
+    file = scores_file(comparison)
+
+    def are_kept() -> bool:
+        before = file.stat().st_mtime_ns
+        scores_of(comparison, method, 0)
+        return file.stat().st_mtime_ns == before
+
+    scores_of(comparison, method, 0)
+    assert are_kept()
+    for changed in (comparison.predictions(method, 0) / "test_a.nii.gz", comparison.references / "test_b.nii.gz"):
+        age(file, 10)
+        os.utime(changed)
+        assert not are_kept()
+        assert are_kept()
 
 
 def test_another_tolerance_scores_again(comparison):
     method = comparison.methods[0]
-    score_predictions(comparison, method, 0)
-    stricter = replace(comparison, tolerance_mm=0.5)
-    assert not is_scored(stricter, method, 0)
-    score_predictions(stricter, method, 0)
-    assert read_scores(stricter, method, 0)["test_a"]["nsd"] < 1
+    assert scores_of(comparison, method, 0)["test_a"]["nsd"] == 1
+    assert scores_of(replace(comparison, tolerance_mm=0.5), method, 0)["test_a"]["nsd"] < 1
 
 
 def test_scores_of_earlier_versions_are_made_anew(comparison):
-    method, file = comparison.methods[0], comparison.scores_file(comparison.methods[0], 0)
-    score_predictions(comparison, method, 0)
+    method, file = comparison.methods[0], scores_file(comparison)
+    expected = scores_of(comparison, method, 0)
     content = json.loads(file.read_text())
-    del content["tolerance_mm"]
-    file.write_text(json.dumps(content))
-    assert not is_scored(comparison, method, 0)
+    write_json(file, {key: content[key] for key in ("references", "labels")} | {"cases": dict.fromkeys(TEST_CASES)})
+    assert scores_of(comparison, method, 0) == expected
 
 
 def test_predictions_on_another_grid_are_refused_naming_both_files(comparison):
     method = comparison.methods[0]
     write_volume(comparison.predictions(method, 0) / "test_a.nii.gz", np.ones((4, 6, 8)), origin=(0, 0, 1))
     with pytest.raises(ValueError, match=r"origin differs.*pce_ctr/fold_0/test_a\.nii\.gz.*references/test_a\.nii\.gz"):
-        score_predictions(comparison, method, 0)
+        scores_of(comparison, method, 0)
 
 
 def test_outdated_predictions_are_left_out(comparison):
-    score_existing(comparison, say=print)
     write_checkpoint(comparison.checkpoint(comparison.methods[1], 0), num_epochs=1)
     said = []
-    score_existing(comparison, said.append)
+    scores = score_predictions(comparison, said.append)
     assert len(said) == 1 and said[0].startswith("full, fold 0 is left out") and "older than" in said[0]
-    results = collect_results(comparison)
+    results = collect_results(comparison, scores)
     assert list(by_key(results)["full"]["folds"]) == ["1"]
     table = markdown_table(results)
     assert "| full supervision (fold 1 only) |" in table and "| L_pce + L_ctr |" in table

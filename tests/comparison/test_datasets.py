@@ -1,13 +1,11 @@
 """Same cases, classes, plans and splits, or a clear word on what differs."""
 
-import json
-
 import numpy as np
 import pytest
-from nnunetv2.utilities.crossval_split import generate_crossval_split
 from support.comparison_files import (
     DENSE,
     PLANS,
+    SPLITS,
     TEST_CASES,
     TRAINING_CASES,
     WEAK,
@@ -25,11 +23,9 @@ from nnunetv2_simple.comparison.datasets import (
     find_datasets,
     find_test_cases,
     foreground_labels,
-    nnunet_splits,
     walker_channel,
     weak_splits,
 )
-from nnunetv2_simple.comparison.preparation import missing_preparations, prepare
 from nnunetv2_simple.conversion.dataset_files import find_dataset
 
 
@@ -119,7 +115,7 @@ def test_references_on_another_grid_are_refused_before_anything_is_trained(folde
 
 def test_equal_datasets_pass(folder):
     write_plans(folder, DENSE)
-    write_json(folder / "preprocessed" / DENSE / "splits_final.json", nnunet_splits(TRAINING_CASES))
+    write_json(folder / "preprocessed" / DENSE / "splits_final.json", SPLITS)
     check_datasets(make_comparison(folder, "full"))
 
 
@@ -141,7 +137,7 @@ def test_other_plans_are_refused_naming_both_files(folder):
 
 
 def test_other_splits_are_refused_naming_both_files(folder):
-    write_json(folder / "preprocessed" / DENSE / "splits_final.json", nnunet_splits(TRAINING_CASES)[::-1])
+    write_json(folder / "preprocessed" / DENSE / "splits_final.json", SPLITS[::-1])
     with pytest.raises(ValueError, match=rf"{DENSE}/splits_final.json must be the same as .*{WEAK}/splits_final.json"):
         check_datasets(make_comparison(folder, "full"))
 
@@ -174,77 +170,10 @@ def test_other_classes_are_refused(folder):
 
 
 def test_splits_are_nnunets_own(folder):
-    expected = generate_crossval_split(sorted(TRAINING_CASES), seed=12345, n_splits=5)
-    assert nnunet_splits(TRAINING_CASES[::-1]) == expected == weak_splits(make_comparison(folder, "full"))
+    comparison = make_comparison(folder, "full")
+    assert weak_splits(comparison) == SPLITS
+    content = dataset_json(folder / "raw" / WEAK)
+    content["dataset"] = {case: content["dataset"][case] for case in TRAINING_CASES[:4]}
+    write_json(folder / "raw" / WEAK / "dataset.json", content)
     with pytest.raises(ValueError, match="at least 5 cases.*got 4.*-f all"):
-        nnunet_splits(TRAINING_CASES[:4])
-
-
-def preprocess(folder, dataset: str) -> None:
-    """Leave the files that planning and preprocessing leave."""
-    for name in ("dataset.json", "dataset_fingerprint.json"):
-        if not (folder / "preprocessed" / dataset / name).exists():
-            write_json(folder / "preprocessed" / dataset / name, {})
-    for case in TRAINING_CASES:
-        for ending in ("b2nd", "pkl"):
-            file = folder / "preprocessed" / dataset / "nnUNetPlans_3d_fullres" / f"{case}.{ending}"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
-
-
-def test_what_is_missing_is_made_once_in_this_order(folder):
-    comparison = make_comparison(folder, "full", datasets={"weak": WEAK, "dense": DENSE})
-    preprocess(folder, WEAK)
-    run = []
-
-    def do(command, name):
-        run.append(" ".join(command))
-        if command[0] == "nnUNetv2_extract_fingerprint":
-            write_json(folder / "preprocessed" / DENSE / "dataset_fingerprint.json", {})
-        elif command[0] == "nnUNetv2_move_plans_between_datasets":
-            write_plans(folder, DENSE)
-        else:
-            assert (folder / "preprocessed" / DENSE / "nnUNetPlans_3d_fullres_unfinished").exists()
-            preprocess(folder, DENSE)
-
-    prepare(comparison, do, lambda title: None)
-    assert run == [
-        "nnUNetv2_extract_fingerprint -d 502 -np 1",
-        f"nnUNetv2_move_plans_between_datasets -s 501 -t 502 -sp {PLANS} -tp {PLANS}",
-        f"nnUNetv2_preprocess -d 502 -plans_name {PLANS} -c 3d_fullres -np 1",
-    ]
-    preprocessed = folder / "preprocessed"
-    assert (preprocessed / DENSE / "dataset.json").read_text() == json.dumps(
-        dataset_json(folder / "raw" / DENSE), indent=4
-    )
-    for dataset in (WEAK, DENSE):
-        assert json.loads((preprocessed / dataset / "splits_final.json").read_text()) == nnunet_splits(TRAINING_CASES)
-    assert list(missing_preparations(comparison)) == []
-
-
-def test_preprocessing_that_was_interrupted_is_done_again(folder):
-    comparison = make_comparison(folder, "pce_ctr", datasets={"weak": WEAK}, folds=["all"])
-    preprocess(folder, WEAK)
-
-    def die(command, name):
-        preprocess(folder, WEAK)
-        raise KeyboardInterrupt
-
-    data = folder / "preprocessed" / WEAK / "nnUNetPlans_3d_fullres"
-    (data / "train_2.pkl").unlink()
-    with pytest.raises(KeyboardInterrupt):
-        prepare(comparison, die, lambda title: None)
-    assert [step.command[0] for step in missing_preparations(comparison)] == ["nnUNetv2_preprocess"]
-    prepare(comparison, lambda command, name: None, lambda title: None)
-    assert list(missing_preparations(comparison)) == []
-    assert not (data.parent / "splits_final.json").exists()
-
-
-def test_baselines_are_written_by_their_command(folder):
-    datasets = {"weak": WEAK, "walker": "Dataset503_Toy_walker"}
-    comparison = make_comparison(folder, "walker", datasets=datasets)
-    preprocess(folder, WEAK)
-    commands = [" ".join(step.command) for step in missing_preparations(comparison) if step.command]
-    assert commands[0] == "nnUNetv2_simple_convert -d 501 -baseline walker -baseline_id 503 -np 1"
-    assert commands[1] == "nnUNetv2_extract_fingerprint -d 503 -np 1"
-    assert commands[2].startswith("nnUNetv2_move_plans_between_datasets -s 501 -t 503")
+        weak_splits(comparison)

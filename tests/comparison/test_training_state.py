@@ -1,11 +1,11 @@
 """What nnU-Net's folders tell of a training, whatever moment it was interrupted at."""
 
 import pytest
-from support.comparison_files import make_comparison, truncate, write_checkpoint, write_environment
+from support.comparison_files import make_comparison, truncate, write_checkpoint, write_environment, write_json
 
 from nnunetv2_simple.comparison.settings import Training
-from nnunetv2_simple.comparison.training_state import cost, is_done, note_costs, num_epochs_done, prepare_to_resume
-from nnunetv2_simple.training.seeding import SEED_IN_LOG
+from nnunetv2_simple.comparison.training_state import cost, is_trained, not_to_resume_from, note_costs, num_epochs_done
+from nnunetv2_simple.nnunet.training_log import SEED_IN_LOG
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def write(training: Training, name: str, **content) -> None:
     write_checkpoint(training.folder / f"checkpoint_{name}.pth", **content)
 
 
-def names(training: Training) -> set[str]:
-    return {file.name.removeprefix("checkpoint_") for file in training.folder.iterdir()}
+def names(files) -> list[str]:
+    return [file.stem.removeprefix("checkpoint_") for file in files]
 
 
 def test_the_folder_is_the_one_nnunet_trains_in(training, tmp_path):
@@ -30,31 +30,30 @@ def test_the_folder_is_the_one_nnunet_trains_in(training, tmp_path):
 
 
 def test_nothing_is_there(training):
-    assert not is_done(training)
+    assert not is_trained(training)
     assert num_epochs_done(training) == 0
-    assert not prepare_to_resume(training)
+    assert not_to_resume_from(training) == []
 
 
 def test_a_final_checkpoint_is_the_end(training):
     write(training, "best", num_epochs=4)
     write(training, "final", num_epochs=5)
-    assert is_done(training)
+    assert is_trained(training)
 
 
 def test_a_leftover_of_the_same_training_is_no_new_one(training):
     """Killed after checkpoint_final.pth was written and before checkpoint_latest.pth was removed."""
     write(training, "latest", num_epochs=4)
     write(training, "final", num_epochs=5)
-    assert is_done(training)
+    assert is_trained(training)
 
 
 @pytest.mark.parametrize("name", ["latest", "best"])
 def test_an_interrupted_training_goes_on(training, name):
     write(training, name, num_epochs=3)
-    assert not is_done(training)
+    assert not is_trained(training)
     assert num_epochs_done(training) == 3
-    assert prepare_to_resume(training)
-    assert names(training) == {f"{name}.pth"}
+    assert not_to_resume_from(training) == []
 
 
 def test_nnunet_goes_on_with_the_latest_rather_than_the_best(training):
@@ -68,9 +67,8 @@ def test_a_half_written_final_checkpoint_is_set_aside(training):
     write(training, "best", num_epochs=4)
     write(training, "final", num_epochs=5)
     truncate(training.folder / "checkpoint_final.pth")
-    assert not is_done(training)
-    assert prepare_to_resume(training)
-    assert names(training) == {"best.pth", "final.pth.set_aside"}
+    assert not is_trained(training)
+    assert names(not_to_resume_from(training)) == ["final"]
 
 
 def test_a_half_written_latest_checkpoint_is_set_aside(training):
@@ -78,29 +76,31 @@ def test_a_half_written_latest_checkpoint_is_set_aside(training):
     write(training, "latest", num_epochs=4)
     truncate(training.folder / "checkpoint_latest.pth")
     assert num_epochs_done(training) == 2
-    assert prepare_to_resume(training)
-    assert names(training) == {"best.pth", "latest.pth.set_aside"}
+    assert names(not_to_resume_from(training)) == ["latest"]
 
 
 def test_a_training_begun_anew_over_a_finished_one_is_not_done(training):
     write(training, "final", num_epochs=5, start=100)
     write(training, "best", num_epochs=1, start=900)
-    assert not is_done(training)
-    assert prepare_to_resume(training)
-    assert names(training) == {"best.pth", "final.pth.set_aside"}
+    assert not is_trained(training)
+    assert names(not_to_resume_from(training)) == ["final"]
 
 
 def test_a_half_written_checkpoint_alone_is_no_start(training):
     write(training, "best", num_epochs=1)
     truncate(training.folder / "checkpoint_best.pth")
     assert num_epochs_done(training) == 0
-    assert not prepare_to_resume(training)
+    assert names(not_to_resume_from(training)) == ["best"]
 
 
 def test_cost_counts_the_epochs_until_the_checkpoint(training):
     """Three epochs of 10 s each with a pause of 1 s; two of them have 4 iterations, the third 6."""
     write(training, "train", num_epochs=3)
-    note_costs(training, {"schedule": [[2, 4], [7, 6]], "peak_memory_mb": 123.0, "peak_memory_of": "GPU"})
+    phases = "(Phase(name='train', num_epochs=2, num_iterations_per_epoch=4, num_val_iterations_per_epoch=1), "
+    phases += "Phase(name='finetune', num_epochs=7, num_iterations_per_epoch=6, num_val_iterations_per_epoch=1))"
+    debug = {"num_epochs": "9", "num_iterations_per_epoch": "4", "phases": phases}
+    write_json(training.folder / "debug.json", debug)
+    note_costs(training, {"peak_memory_mb": 123.0, "peak_memory_of": "GPU"})
     assert cost(training, training.folder / "checkpoint_train.pth") == {
         "training_s": 30.0,
         "num_iterations": 14,
