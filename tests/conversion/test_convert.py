@@ -214,7 +214,6 @@ def test_provenance_says_where_every_label_comes_from(weak, source, training_ide
 def test_record_of_a_case_names_its_files_and_parameters(weak, dense, training_identifiers):
     identifier = training_identifiers[0]
     record = json.loads((weak / "provenance" / f"{identifier}.json").read_text())
-    assert record["status"] == "finished"
     files = [(weak / file).resolve() for file in record["files"]]
     assert all(file.is_file() for file in files)
     assert {file.parent.parent for file in files} == {weak.resolve(), dense.resolve()}
