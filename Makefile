@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint benchmark compat clean
+.PHONY: demo test lint benchmark compat torchvision clean
 
 demo: $(VENV)/installed
 	$(BIN)/nnUNetv2_simple_demo -o $(DEMO_OUTPUT) --overwrite
@@ -30,8 +30,17 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python >= 3.10 is needed, this is ' + sys.version)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
-	$(BIN)/python tools/repair_torchvision.py
+	$(MAKE) --no-print-directory torchvision
 	touch $@
+
+# Where an index pairs a CPU-only torch with a torchvision built for CUDA, importing it fails ("operator torchvision::nms
+# does not exist"), and with it nnU-Net's look-up of trainers. The tests need it to import, not its operators: declare
+# two. Users install both from one index instead (README, "Your own data").
+DECLARED := import torch; [torch.library.define("torchvision::" + name, "(Tensor dets, Tensor scores, float \
+  iou_threshold) -> Tensor") for name in ("nms", "qnms")]
+torchvision:
+	for file in $(VENV)/lib/python3*/site-packages/torchvision/_meta_registrations.py; do \
+	  test ! -e $$file || $(BIN)/python -c "import torchvision" 2>/dev/null || sed -i '1i $(DECLARED)' $$file; done
 
 clean:
 	rm -rf $(VENV) $(DEMO_OUTPUT) compat_envs compat.md

@@ -21,6 +21,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
 from tqdm import tqdm
 
+from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.pseudo_mask.fusion import read_walker_probabilities, weigh_evidence
 
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -40,14 +41,9 @@ def masks_of(network: np.ndarray, walker: np.ndarray, weak_label: np.ndarray, ig
     return {title: np.where(weak_label == 0, 0, mask) for title, mask in masks.items()}
 
 
-def dice(mask: np.ndarray, reference: np.ndarray, labels: list[int]) -> float:
+def mean_dice(mask: np.ndarray, reference: np.ndarray, labels: list[int]) -> float:
     """Return the mean Dice over the labels the reference has."""
-    values = [
-        2 * np.sum((mask == label) & (reference == label)) / (np.sum(mask == label) + np.sum(reference == label))
-        for label in labels
-        if (reference == label).any()
-    ]
-    return float(np.mean(values))
+    return float(np.mean([dice(mask == label, reference == label) for label in labels if (reference == label).any()]))
 
 
 def main() -> None:
@@ -88,7 +84,7 @@ def main() -> None:
         )
         walker = read_walker_probabilities(Path(nnUNet_raw) / weak, case, labels)
         for title, mask in masks_of(network, walker, weak_label, predictor.label_manager.ignore_label).items():
-            scores.setdefault(title, {})[case] = dice(mask, reference, labels)
+            scores.setdefault(title, {})[case] = mean_dice(mask, reference, labels)
 
     print("| pseudo-mask | trained on | held out |\n|---|---|---|")
     for title, cases in scores.items():

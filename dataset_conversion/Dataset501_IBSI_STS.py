@@ -14,7 +14,7 @@ from nnunetv2_simple.conversion.options import add_common_options, convert, exis
 
 
 def find_cases(folder: Path) -> list[Case]:
-    """List the patients of a folder ``STS_NNN/MR_T1_{image,mask}.nii.gz``."""
+    """List the patients of a folder ``STS_NNN/MR_T1_{image,mask}.nii.gz``, those with other images only left out."""
     return [
         Case(
             patient.name,
@@ -22,12 +22,12 @@ def find_cases(folder: Path) -> list[Case]:
             mask_file=str(patient / "MR_T1_mask.nii.gz"),
         )
         for patient in sorted(folder.glob("STS_*"))
-        if patient.is_dir()
+        if any(patient.glob("MR_T1_*"))
     ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "-i", type=existing_folder, required=True, help="Folder that holds the patients' folders STS_NNN"
     )

@@ -115,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__.splitlines()[0],
         epilog="Where phases 0 and 1 are chosen, and neither -walker_channel nor -walker_subtract is given, the random "
         "walker sees phase 1 minus phase 0.",
+        allow_abbrev=False,
     )
     parser.add_argument("-i", type=existing_folder, required=True, help="Folder that holds images and segmentations")
     add_option(parser, "phases", "Phases that become the channels 0000, 0001, ...", nargs="+", type=int, default=[0, 1])

@@ -1,8 +1,10 @@
 """Files that are there whole or not at all: written beside their place and moved there."""
 
+import codecs
 import json
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -38,10 +40,63 @@ def written_atomically(file: Path) -> Iterator[Path]:
         raise
 
 
+def printable(text: str) -> str:
+    """Return text with the bytes of a file name that are not UTF-8 written out, like \\xe4."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def check_is_utf8(path: str | Path) -> None:
+    """Make sure that a path is UTF-8: one that is not ends the process from inside SimpleITK.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    if printable(str(path)) != str(path):
+        raise ValueError(f"the path {printable(str(path))} is not UTF-8, rename it")
+
+
 def remove_partial_files(folder: Path, name: str = "*") -> None:
     """Remove what interrupted writers of files of this name (a glob pattern) left in a folder."""
     for file in folder.glob(f"{PARTIAL}*_{name}"):
         file.unlink(missing_ok=True)
+
+
+def read_text(file: str | Path) -> str:
+    """Read text in UTF-8, or in UTF-16 with a byte-order mark, with composed characters (Unicode's NFC).
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If its text is in another encoding. Naming the file is left to the caller.
+    """
+    content = Path(file).read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not is_utf16 and b"\0" in content:
+        raise ValueError("its text holds zero bytes: is it UTF-16 without a byte-order mark? Save it as UTF-8")
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"its text is not {'UTF-16' if is_utf16 else 'UTF-8'} (byte 0x{content[error.start]:02x} at "
+            f"{error.start}), probably it is in the code page of some language; save it as UTF-8 (Excel: 'CSV UTF-8')"
+        ) from error
+    return unicodedata.normalize("NFC", text)
+
+
+def files_below(folder: Path, *, ignored: Collection[str | Path] = ()) -> Iterator[Path]:
+    """List the files of a folder and of its sub-folders, in order, but hidden ones and those ignored.
+
+    Args:
+        folder: The folder itself is never ignored.
+        ignored: Files and folders to leave out.
+    """
+    ignored = {os.path.realpath(path) for path in ignored}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or os.path.realpath(entry) in ignored:
+            continue
+        if entry.is_dir():
+            yield from files_below(entry, ignored=ignored)
+        else:
+            yield entry
 
 
 def read_json(file: Path) -> dict | list:

@@ -11,7 +11,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
-from uuid import uuid4
 
 import joblib
 from threadpoolctl import threadpool_limits
@@ -19,14 +18,20 @@ from threadpoolctl import threadpool_limits
 from nnunetv2_simple import __version__
 
 DASK_TIMEOUT_S = 10
+NUM_QUEUED = 2  # results that may wait for a process in the background, as in nnU-Net's validation
+
+
+def _raise_killed(item) -> None:
+    raise ConnectionError(f"a worker process was killed (out of memory?) while it worked on {str(item)[:200]}")
 
 
 @contextmanager
 def open_workers(*, num_processes: int = 1, dask_scheduler: str | None = None) -> Iterator[Callable]:
     """Provide ``run(function, items)``, which yields (item, function(item)) in the order in which they finish.
 
-    Every worker keeps to one thread of linear algebra. A worker process that dies takes its items with it; they are
-    run once more, so a function that must not be killed twice by the same item has to refuse an item it began before.
+    Every worker keeps to one thread of linear algebra. An item during which a worker process is killed is run again,
+    and given up if that kills another one: ``run(function, items, killed=...)`` names a function of the item whose
+    result is yielded then; by default a ConnectionError is raised.
 
     Args:
         num_processes: Worker processes on this machine; with 1 everything runs in this process.
@@ -35,17 +40,88 @@ def open_workers(*, num_processes: int = 1, dask_scheduler: str | None = None) -
     Raises:
         ValueError: If ``num_processes`` is not positive, or Dask's package ``distributed`` is not installed.
         ConnectionError: If the scheduler or its workers cannot be reached or cannot import this package, and, while
-            running, if all worker processes keep dying or the scheduler is lost.
+            running, if the scheduler is lost.
     """
     if num_processes < 1:
         raise ValueError(f"the number of worker processes must be at least 1, got {num_processes}")
-    if dask_scheduler is not None:
+    if dask_scheduler is None:
+        yield partial(_run_on_this_machine, num_processes)
+    else:
         with _dask_client(dask_scheduler) as client:
             yield partial(_run_on_dask, client)
-    elif num_processes == 1:
-        yield _run_here
-    else:
-        yield partial(_run_in_processes, num_processes)
+
+
+def _run_on_this_machine(
+    num_processes: int, function: Callable, items: Iterable, killed: Callable = _raise_killed
+) -> Iterator[tuple]:
+    def run_in_pool(some: Iterable) -> Iterator[tuple]:
+        pool = joblib.Parallel(num_processes, return_as="generator_unordered", batch_size=1)
+        yield from pool(joblib.delayed(_call)(function, item) for item in some)
+
+    pending = list(items)
+    while pending:
+        try:
+            for item, result in run_in_pool(list(pending)):
+                pending.remove(item)
+                yield item, result
+        except BrokenProcessPool:
+            # which item it was is not known, so those that may have been in work are run one at a time
+            for item in pending[: 2 * num_processes]:
+                try:
+                    ((_, result),) = run_in_pool([item])
+                except BrokenProcessPool:
+                    result = killed(item)
+                pending.remove(item)
+                yield item, result
+
+
+def _run_on_dask(client, function: Callable, items: Iterable, killed: Callable = _raise_killed) -> Iterator[tuple]:
+    from distributed import KilledWorker, as_completed
+
+    # not by joblib, whose Dask backend waits for ever for an item that Dask has given up
+    futures = {client.submit(partial(_call, function), item, pure=False): item for item in items}
+    for future in as_completed(futures, loop=client.loop):
+        try:
+            yield future.result()
+        except KilledWorker:
+            yield futures[future], killed(futures[future])
+        except CancelledError as error:
+            raise ConnectionError(
+                f"the Dask scheduler was lost, run the same command again to resume: {error}"
+            ) from error
+
+
+def _call(function: Callable, item) -> tuple:
+    with threadpool_limits(limits=1):
+        return item, function(item)
+
+
+@contextmanager
+def _dask_client(address: str) -> Iterator:
+    try:
+        import distributed
+        from distributed.comm.addressing import get_address_host_port
+    except ImportError as error:
+        raise ValueError("Dask clusters need the package distributed: pip install 'nnunetv2_simple[dask]'") from error
+    try:
+        # a Client that cannot connect leaves threads and tracebacks behind
+        socket.create_connection(get_address_host_port(address), timeout=DASK_TIMEOUT_S).close()
+        client = distributed.Client(address, timeout=DASK_TIMEOUT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=DASK_TIMEOUT_S)
+            versions = {__version__, *client.run(_installed_version).values()}
+        except Exception as error:
+            raise ConnectionError(f"the Dask workers at {address} are not ready: {error!r}") from error
+        if len(versions) > 1:
+            raise ConnectionError(f"all Dask workers need the same nnunetv2_simple as here, got {sorted(versions)}")
+        yield client
+
+
+def _installed_version() -> str:
+    return __version__
 
 
 def in_background(function: Callable, arguments: Iterable[tuple], *, num_processes: int) -> None:
@@ -53,7 +129,7 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
 
     Args:
         function: Called for its effect; what it raises is raised here.
-        arguments: Taken no faster than the processes keep up with.
+        arguments: Taken no faster than the processes keep up with: at most two calls wait for a process.
         num_processes: With 1 or less this process does the work itself.
     """
     if num_processes <= 1:
@@ -61,19 +137,19 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
             function(*arguments_of_call)
         return
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        pending = set()
+        unfinished = set()
         for arguments_of_call in arguments:
-            pending.add(pool.submit(function, *arguments_of_call))
-            is_queue_full = len(pending) > 2 * num_processes
-            done, pending = wait(pending, timeout=None if is_queue_full else 0, return_when=FIRST_COMPLETED)
-            for future in done:
+            unfinished.add(pool.submit(function, *arguments_of_call))
+            is_queue_full = len(unfinished) >= num_processes + NUM_QUEUED
+            finished, unfinished = wait(unfinished, None if is_queue_full else 0, FIRST_COMPLETED)
+            for future in finished:
                 future.result()
-        for future in pending:
+        for future in unfinished:
             future.result()
 
 
 def _end_with_parent() -> None:
-    """Let this process end when the one that started it is gone, were it killed."""
+    """Let this process end when the one that started it is killed."""
 
     def wait_for_the_end() -> None:
         multiprocessing.parent_process().join()
@@ -105,93 +181,3 @@ def children_end_on_sigterm() -> Iterator[None]:
     finally:
         if is_ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _run_here(function: Callable, items: Iterable) -> Iterator[tuple]:
-    with threadpool_limits(limits=1):
-        for item in items:
-            yield item, function(item)
-
-
-def _run_in_processes(num_processes: int, function: Callable, items: Iterable) -> Iterator[tuple]:
-    pending = list(items)
-    num_pending_at_last_death = None
-    while pending:
-        with joblib.parallel_config(backend="loky", n_jobs=num_processes, inner_max_num_threads=1):
-            parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1)
-        try:
-            for item, result in parallel([joblib.delayed(_call)(function, item) for item in pending]):
-                pending.remove(item)
-                yield item, result
-        except BrokenProcessPool as error:
-            if len(pending) == num_pending_at_last_death:
-                raise ConnectionError(
-                    f"worker processes keep dying (out of memory?), {len(pending)} cases are left: {error}"
-                ) from error
-            num_pending_at_last_death = len(pending)
-
-
-def _run_on_dask(client, function: Callable, items: Iterable) -> Iterator[tuple]:
-    with joblib.parallel_config(backend="dask", client=client):
-        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    run = uuid4().hex
-    try:
-        yield from parallel(
-            [joblib.delayed(_call_on_dask)(function, item, f"{run}-{number}") for number, item in enumerate(items)]
-        )
-    except CancelledError as error:
-        raise ConnectionError(f"the Dask scheduler was lost, run the same command again to go on: {error}") from error
-
-
-def _call(function: Callable, item) -> tuple:
-    threadpool_limits(limits=1)
-    return item, function(item)
-
-
-def _call_on_dask(function: Callable, item, name: str) -> tuple:
-    """Call the function, but refuse an item that was begun twice before: each time its worker process died.
-
-    Dask itself gives such an item up after its fourth worker, and joblib would wait for it for ever.
-    """
-    from distributed import Event, get_worker
-
-    try:
-        get_worker()
-    except ValueError:  # joblib itself runs what a cluster of a single thread would
-        return _call(function, item)
-    begun = next((event for event in (Event(f"{name}-first"), Event(f"{name}-second")) if not event.is_set()), None)
-    if begun is None:
-        raise ConnectionError(f"worker processes keep dying (out of memory?), the last two with {str(item)[:200]}")
-    begun.set()
-    try:
-        return _call(function, item)
-    finally:
-        begun.clear()
-
-
-@contextmanager
-def _dask_client(address: str) -> Iterator:
-    try:
-        import distributed
-        from distributed.comm.addressing import get_address_host_port
-    except ImportError as error:
-        raise ValueError("Dask clusters need the package distributed: pip install 'nnunetv2_simple[dask]'") from error
-    try:
-        # a Client that cannot connect leaves threads and tracebacks behind
-        socket.create_connection(get_address_host_port(address), timeout=DASK_TIMEOUT_S).close()
-        client = distributed.Client(address, timeout=DASK_TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConnectionError(f"no Dask scheduler answers at {address}: {error}") from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=DASK_TIMEOUT_S)
-            versions = {__version__, *client.run(_installed_version).values()}
-        except Exception as error:
-            raise ConnectionError(f"the Dask workers at {address} are not ready: {error!r}") from error
-        if len(versions) > 1:
-            raise ConnectionError(f"all Dask workers need the same nnunetv2_simple as here, got {sorted(versions)}")
-        yield client
-
-
-def _installed_version() -> str:
-    return __version__

@@ -1,13 +1,15 @@
 """Images on disk."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from support.full_disk import full_disk
+from support.odd_files import write_4d, write_compressed_nii
 
-from nnunetv2_simple.images import image_file_ending, read_volume, write_image
+from nnunetv2_simple.images import image_file_ending, read_header, read_volume, write_image
 
 
 def noise(dtype: type) -> sitk.Image:
@@ -74,3 +76,61 @@ def test_complex_numbers_are_refused(tmp_path):
 )
 def test_upper_case_makes_no_difference_to_what_is_an_image(name, ending):
     assert image_file_ending(name) == ending
+
+
+# ------------------------------------------------------------------------------------- why a file could not be read
+
+
+def write_gzip(file):
+    write_compressed_nii(file, noise(np.uint8))
+
+
+def write_bare(file):
+    sitk.WriteImage(noise(np.uint8), str(file.with_name("other.nii")))
+    file.write_bytes(file.with_name("other.nii").read_bytes())
+
+
+def write_without_voxels(file):
+    sitk.WriteImage(noise(np.uint8), str(file))
+    file.with_suffix(".raw").unlink()
+
+
+def write_detached(file):
+    file.write_bytes(b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: image.raw\n\n")
+
+
+UNREADABLE = {
+    "image.nii": (write_gzip, "rename it to end in .nii.gz"),
+    "image.nii.gz": (write_bare, "rename it to end in .nii"),
+    "image.mhd": (write_without_voxels, "image.raw, which is not there"),
+    "detached.nrrd": (write_detached, "image.raw, which is not there"),
+    "missing.nrrd": (lambda file: None, "No such file"),
+    "empty.nii.gz": (lambda file: file.write_bytes(b""), "it is empty"),
+    "text.nii.gz": (lambda file: file.write_text("this is no image"), "its content is not that of a .nii.gz file"),
+    "text.nrrd": (lambda file: file.write_text("this is no image"), "its content is not that of a .nrrd file"),
+    "text.mha": (lambda file: file.write_text("this is no image"), "its content is not that of a .mha file"),
+    "4d.nii.gz": (
+        lambda file: write_4d(file, noise(np.uint8)),
+        "3 images in 4 dimensions, .* a three-dimensional file",
+    ),
+    "4d.nrrd": (lambda file: write_4d(file, noise(np.uint8)), "3 images in 4 dimensions, .* a three-dimensional file"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_the_reason_is_said_in_our_own_words(name, tmp_path, capfd):
+    file, (write, reason) = tmp_path / name, UNREADABLE[name]
+    write(file)
+    with pytest.raises(ValueError, match=f"{file}.*{reason}") as error:
+        read_volume(str(file))
+    assert "ITK" not in str(error.value)
+    assert "Exception" not in str(error.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_path_that_is_not_utf8_is_refused(tmp_path):
+    """SimpleITK itself ends the process."""
+    file = tmp_path / os.fsdecode(b"tum\xf6r.nii.gz")
+    for function in (read_volume, read_header, lambda file: write_image(noise(np.uint8), file)):
+        with pytest.raises(ValueError, match=r"tum\\xf6r.nii.gz is not UTF-8"):
+            function(str(file))

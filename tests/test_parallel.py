@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -47,26 +46,24 @@ def fail(number):
     raise ZeroDivisionError(f"with {number}")
 
 
-def die_once(folder, number):
-    """Die of item 3, and refuse it the second time."""
-    begun = folder / str(number)
-    if begun.exists():
-        return "refused"
-    begun.touch()
-    if number == 3:
-        time.sleep(0.5)
+def die_of_item_3(item):
+    if item == "item 3":
+        time.sleep(0.5)  # the others are in work, or done
         os._exit(9)
     return "done"
 
 
-def die(_):
-    os._exit(9)
-
-
-def die_of_item_3(item):
-    if item == "item 3":
-        time.sleep(0.5)  # the others are done by then
+def die_once(folder, item):
+    """Die of item 3, but not again."""
+    if item == "item 3" and not (folder / "died").exists():
+        (folder / "died").touch()
         os._exit(9)
+    return "done"
+
+
+def touch_slowly(folder, name):
+    time.sleep(0.2)
+    (folder / name).touch()
 
 
 def wait_until(condition, timeout_s=120):
@@ -101,29 +98,29 @@ def test_an_unexpected_error_is_raised(workers):
         list(run_items(fail, [1]))
 
 
-@pytest.mark.parametrize("kind", ["processes", "dask"])
-def test_the_items_of_a_worker_that_dies_are_run_once_more(kind, tmp_path, request):
-    options = {"dask_scheduler": request.getfixturevalue("scheduler")} if kind == "dask" else {"num_processes": 2}
-    with open_workers(**options) as run_items:
-        results = dict(run_items(partial(die_once, tmp_path), range(8)))
-    assert sorted(results) == list(range(8))
-    assert results[3] == "refused"
-    assert list(results.values()).count("done") >= 6
+ITEMS = [f"item {number}" for number in range(8)]
 
 
-def test_workers_that_keep_dying_are_given_up():
-    with open_workers(num_processes=2) as run_items, pytest.raises(ConnectionError, match="4 cases are left"):
-        list(run_items(die, range(4)))
+@pytest.fixture(params=["processes", "dask"])
+def worker_processes(request):
+    return {"dask_scheduler": request.getfixturevalue("scheduler")} if request.param == "dask" else {"num_processes": 2}
 
 
-def test_a_dask_cluster_whose_workers_keep_dying_is_given_up_naming_the_item(scheduler):
-    """With nothing on disk by which the item could be refused, as in a dry run."""
-    with (
-        open_workers(dask_scheduler=scheduler) as run_items,
-        pytest.raises(ConnectionError, match="worker processes keep dying.* with item 3"),
-    ):
-        list(run_items(die_of_item_3, [f"item {number}" for number in range(6)]))
-    with open_workers(dask_scheduler=scheduler) as run_items:
+def test_an_item_whose_worker_process_is_killed_is_run_again(worker_processes, tmp_path):
+    with open_workers(**worker_processes) as run_items:
+        assert dict(run_items(partial(die_once, tmp_path), ITEMS)) == dict.fromkeys(ITEMS, "done")
+
+
+def test_an_item_that_kills_every_worker_process_fails_alone(worker_processes):
+    with open_workers(**worker_processes) as run_items:
+        results = dict(run_items(die_of_item_3, ITEMS, killed=lambda item: f"{item} kills"))
+    assert results == dict.fromkeys(ITEMS, "done") | {"item 3": "item 3 kills"}
+
+
+def test_it_is_named_where_nothing_stands_for_its_result(worker_processes):
+    with open_workers(**worker_processes) as run_items, pytest.raises(ConnectionError, match="killed .* item 3"):
+        list(run_items(die_of_item_3, ITEMS))
+    with open_workers(**worker_processes) as run_items:
         assert sorted(run_items(square, range(4))) == [(number, number**2) for number in range(4)]
 
 
@@ -195,6 +192,17 @@ def test_background_processes_end_with_the_one_that_started_them(tmp_path):
     wait_until(lambda: not any(psutil.pid_exists(int(note.read_text())) for note in notes))
 
 
+def test_two_results_at_most_wait_for_the_processes_in_the_background(tmp_path):
+    def results():
+        for number in range(9):
+            num_done = len(list(tmp_path.iterdir()))
+            assert number - num_done <= 2 + 2  # this one is still worked out
+            yield tmp_path, str(number)
+
+    in_background(touch_slowly, results(), num_processes=2)
+    assert len(list(tmp_path.iterdir())) == 9
+
+
 def test_what_fails_in_the_background_is_raised():
     with pytest.raises(ZeroDivisionError):
         in_background(divmod, [(1, 1), (1, 0)], num_processes=2)
@@ -247,45 +255,44 @@ def test_an_unreachable_scheduler_ends_the_command_before_any_work(folder, monke
 
 @pytest.mark.parametrize("kind", ["processes", "dask"])
 def test_a_case_that_kills_its_worker_fails_alone(kind, folder, request):
-    """A file that nobody finishes reading keeps its worker busy until the worker is killed."""
+    """Whichever process reads the image of this case is killed, as where memory runs out."""
     endless = folder / "images" / "case_1_0000.nii.gz"
     content = endless.read_bytes()
     endless.unlink()
     os.mkfifo(endless)
     options = ["-dask", request.getfixturevalue("scheduler")] if kind == "dask" else ["-np", 2]
     words = [sys.executable, "-m", "nnunetv2_simple.conversion.command_line", *arguments_of(folder), *options]
-    environment = os.environ | {"nnUNet_raw": str(folder / "raw")}
+    words, environment = [str(word) for word in words], os.environ | {"nnUNet_raw": str(folder / "raw")}
     dataset = folder / "raw" / "Dataset005_Parallel"
-    with subprocess.Popen([str(w) for w in words], env=environment, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: len(list((dataset / "labelsTr").glob("*"))) == 2)
-        wait_until((dataset / "partial_conversion" / "case_1").exists)
-        kill_the_reader_of(endless)
-        _, stderr = process.communicate(timeout=120)
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: len(list((dataset / "labelsTr").glob("[!.]*"))) == 2)
+        while process.poll() is None:
+            kill_the_reader_of(endless)
+        stderr = process.stderr.read()
     assert process.returncode == 1, stderr
     (failed,) = [line for line in stderr.splitlines() if line.startswith("FAILED")]
-    assert failed.startswith("FAILED case_1: its worker process died")
+    assert failed.startswith("FAILED case_1: its worker process was killed")
     assert names_in(dataset / "labelsTr") == ["case_0.nii.gz", "case_2.nii.gz"]
     assert (dataset / "dataset.json").exists()
     assert not [path for path in folder.rglob("*") if "partial" in path.name]
 
     endless.unlink()
     endless.write_bytes(content)
-    subprocess.run([str(word) for word in words], env=environment, check=True)
+    subprocess.run(words, env=environment, check=True)
     assert len(names_in(dataset / "labelsTr")) == 3
 
 
 def kill_the_reader_of(fifo: Path):
-    """Kill the process below this one that waits for the first byte of a file."""
-    writer = os.open(fifo, os.O_WRONLY)  # lets the reader get hold of the file, so that it can be told from others
+    """Kill the process below this one that waits for the first byte of a file, if there is one."""
     try:
-        readers = []
-        while not readers:
-            time.sleep(0.05)
-            for process in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess, FileNotFoundError):
-                    if any(link.resolve() == fifo for link in Path(f"/proc/{process.pid}/fd").iterdir()):
-                        readers.append(process.pid)
-        for pid in readers:
-            os.kill(pid, signal.SIGKILL)
+        writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # nobody reads it
+        time.sleep(0.05)
+        return
+    try:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):
+                if any(link.resolve() == fifo for link in Path(f"/proc/{process.pid}/fd").iterdir()):
+                    process.kill()
     finally:
         os.close(writer)

@@ -19,7 +19,7 @@ VERSIONS = ("2.5.2", "2.6.4", "2.7.0", "2.8.0", "2.8.1")
 # The learning rate schedule of 2.5.2 fails with torch >= 2.7, and its checkpoints with torch >= 2.6.
 NEEDS = {"2.5.2": ("torch==2.5.1", "sympy==1.13.1")}
 FIRST_WITH_EXTERNAL_TRAINERS = (2, 8, 0)
-TINY_TRAINER = ROOT / "tests" / "tiny_trainers" / "SimPLeTrainer_Tiny.py"
+TINY_TRAINER = ROOT / "tests" / "support" / "tiny_trainers" / "SimPLeTrainer_Tiny.py"
 REPORTED = ("torch", "numpy", "batchgeneratorsv2")
 
 
@@ -37,7 +37,7 @@ def set_up(version: str, folder: Path) -> Path:
     packages = ("-e", f"{ROOT}[dev]", *needs)
     subprocess.run([python, "-m", "pip", "install", "-q", "setuptools", "wheel"], check=True)
     subprocess.run([python, "-m", "pip", "install", "-q", "-c", constraints, *packages], check=True)
-    subprocess.run([python, ROOT / "tools" / "repair_torchvision.py"], check=True)
+    subprocess.run(["make", "-C", ROOT, "torchvision", f"VENV={folder}"], check=True)
     if tuple(map(int, version.split("."))) < FIRST_WITH_EXTERNAL_TRAINERS:
         subprocess.run([python.with_name("nnUNetv2_simple_trainers"), "--link"], check=True)
         find = "import nnunetv2.training.nnUNetTrainer.variants as variants; print(variants.__path__[0])"
@@ -58,7 +58,7 @@ def test(python: Path) -> tuple[bool, str, float]:
     """Run the end-to-end test; whether it passed, its last line and how many seconds it took."""
     start = time.monotonic()
     process = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", ROOT / "tests" / "test_end_to_end.py"],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", ROOT / "tests" / "training" / "test_end_to_end.py"],
         cwd=ROOT,
         capture_output=True,
         text=True,

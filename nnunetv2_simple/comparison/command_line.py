@@ -7,35 +7,37 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 
-from nnunetv2_simple.comparison.command_runner import CommandError, locked
 from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
-    find_dataset,
     find_datasets,
     find_test_cases,
     foreground_labels,
     walker_channel,
 )
 from nnunetv2_simple.comparison.methods import METHODS, choose_methods
-from nnunetv2_simple.comparison.results import collect_results
-from nnunetv2_simple.comparison.runs import note_schedules, run_missing, score_existing
-from nnunetv2_simple.comparison.script import shell_script
+from nnunetv2_simple.comparison.results import collect_results, score_predictions
+from nnunetv2_simple.comparison.run import CommandError, check_trainers, run_missing
 from nnunetv2_simple.comparison.settings import Comparison
+from nnunetv2_simple.comparison.steps import shell_script
 from nnunetv2_simple.comparison.tables import write_tables
+from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.options import add_option, existing_folder
+from nnunetv2_simple.evaluation.metrics import TOLERANCE_MM
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.report.page import write_report
 
+LOCK_AWAITED_S = 5.0  # commands of a run that was killed end within a second
 FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNet_results")
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Train, predict and score every row of the paper's table and its rivals with nnU-Net, on the same "
-        "plans, splits and schedules. What is done is skipped, so the same command goes on after an interruption.",
+        description="Train, predict and score every row of the paper's table and the baselines, on the same plans, "
+        "splits and schedules. What is done is skipped, so the same command goes on after an interruption.",
         allow_abbrev=False,  # the words of the command are printed again, see --print-commands
     )
     parser.add_argument("-weak", type=int, required=True, help="Id of the dataset nnUNetv2_simple_convert wrote")
@@ -49,6 +51,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add_option(parser, "c", "Configuration", default="3d_fullres")
     add_option(parser, "p", "Plans", default="nnUNetPlans")
     add_option(parser, "length", "Suffix of the trainers, such as 50epochs. Default: the full schedules")
+    add_option(parser, "tolerance_mm", "Of the normalised surface Dice (NSD)", type=float, default=TOLERANCE_MM)
     add_option(parser, "device", "Where to train and predict", choices=["cuda", "cpu", "mps"], default="cuda")
     add_option(parser, "np", "Processes for preprocessing, prediction and scoring", type=int, default=2)
     add_option(parser, "disable_tta", "Predict without mirroring: faster, less accurate", action="store_true")
@@ -66,10 +69,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def find_comparison(args: argparse.Namespace) -> Comparison:
-    """Find out what is to be compared.
-
-    Args:
-        args: See :func:`parse_arguments`.
+    """Return what is to be compared.
 
     Raises:
         ValueError: If anything asked for is not there or does not fit the rest.
@@ -79,17 +79,19 @@ def find_comparison(args: argparse.Namespace) -> Comparison:
         raise ValueError(f"nnU-Net's folders must be set in the environment, got none for {', '.join(unset)}")
     if args.np < 0:
         raise ValueError(f"the number of processes must be at least 0, got {args.np}")
+    if not 0 <= args.tolerance_mm < float("inf"):
+        raise ValueError(f"-tolerance_mm must be at least 0 and finite, got {args.tolerance_mm}")
     if wrong := [fold for fold in args.f if fold != "all" and not fold.isdecimal()]:
         raise ValueError(f"folds must be integers or 'all', got {wrong}")
     raw, preprocessed, results = (Path(str(folder)).absolute() for folder in folders.values())
-    weak = find_dataset(args.weak, raw)
+    weak = find_dataset(args.weak, raw).name
     methods = choose_methods(args.methods, has_dense=args.dense is not None)
     content = dataset_json(raw / weak)
     comparison = Comparison(
         datasets=find_datasets(
             {method.labels for method in methods},
             weak=weak,
-            dense=None if args.dense is None else find_dataset(args.dense, raw),
+            dense=None if args.dense is None else find_dataset(args.dense, raw).name,
             folders=[raw, preprocessed, results],
         ),
         methods=methods,
@@ -104,6 +106,7 @@ def find_comparison(args: argparse.Namespace) -> Comparison:
         references=args.ref,
         cases=find_test_cases(args.i, args.ref, content),
         labels=foreground_labels(content),
+        tolerance_mm=args.tolerance_mm,
         file_ending=content["file_ending"],
         walker_channel=walker_channel(raw / weak),
         output_folder=args.o.absolute(),
@@ -123,10 +126,8 @@ def remember_settings(comparison: Comparison) -> None:
     """
     file = comparison.output_folder / "settings.json"
     holds_results = any((comparison.output_folder / name).is_dir() for name in ("predictions", "scores"))
-    settings = comparison.settings()
-    now = {key: settings[key] for key in FIXED_SETTINGS} | {
-        f"dataset of {kind} labels": dataset for kind, dataset in comparison.datasets.items()
-    }
+    now = {key: value for key, value in comparison.settings().items() if key in FIXED_SETTINGS}
+    now |= {f"dataset of {kind} labels": dataset for kind, dataset in comparison.datasets.items()}
     before = read_json(file) if holds_results and file.is_file() else {}
     for key in now.keys() & before.keys():
         if now[key] != before[key]:
@@ -138,11 +139,7 @@ def remember_settings(comparison: Comparison) -> None:
 
 
 def compare(comparison: Comparison, *, report_only: bool) -> None:
-    """Run what is missing, then write tables and report.
-
-    Args:
-        comparison: What is compared.
-        report_only: Score and report what is there, without running anything of nnU-Net.
+    """Run what is missing (unless ``report_only``), score the predictions, write tables and report.
 
     Raises:
         CommandError: If one of nnU-Net's commands fails.
@@ -151,20 +148,20 @@ def compare(comparison: Comparison, *, report_only: bool) -> None:
     """
     folder, say = comparison.output_folder, partial(print, file=sys.stderr, flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock") as lock:
-        for place in (folder, *folder.glob("costs"), *folder.glob("scores/*")):
-            remove_partial_files(place)
-        remember_settings(comparison)
-        if report_only:
-            score_existing(comparison, say)
-            note_schedules(comparison)
-        else:
-            run_missing(comparison, say, lock=lock)
-        results = collect_results(comparison)
-        if not results["methods"]:
-            raise ValueError(f"there are no predictions of all test cases in {folder} yet")
-        write_tables(results, folder)
-        write_report(folder / "comparison.json", folder / "report.html")
+    try:
+        with FileLock(folder / ".lock", timeout=LOCK_AWAITED_S):
+            for place in (folder, *folder.glob("costs"), *folder.glob("scores/*")):
+                remove_partial_files(place)
+            remember_settings(comparison)
+            if not report_only:
+                run_missing(comparison)
+            scores = score_predictions(comparison, say)
+            if not scores:
+                raise ValueError(f"there are no predictions of all test cases in {folder} yet")
+            write_tables(collect_results(comparison, scores), folder)
+            write_report(folder / "comparison.json", folder / "report.html")
+    except Timeout as error:
+        raise ValueError(f"another run is at work in {folder}: wait until it has ended") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,8 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         comparison = find_comparison(args)
         if args.print_commands:
+            check_trainers(comparison)
             words = [word for word in words if word.replace("_", "-").lstrip("-") != "print-commands"]
-            print(shell_script(comparison, ["nnUNetv2_simple_compare", *words, "--report-only"]), end="")
+            print(shell_script(comparison, ("nnUNetv2_simple_compare", *words, "--report-only")), end="")
             return 0
         if args.device == "cuda" and not args.report_only and not torch.cuda.is_available():
             raise ValueError("there is no CUDA device here, choose -device cpu or mps")
@@ -188,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    print((comparison.output_folder / "comparison.md").read_text())
+    print((comparison.output_folder / "comparison.md").read_text(encoding="utf-8"))
     print(f"report: {comparison.output_folder / 'report.html'}")
     return 0
 

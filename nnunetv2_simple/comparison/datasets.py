@@ -3,27 +3,18 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import SimpleITK as sitk
-from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
+from nnunetv2.utilities.utils import (
+    get_filenames_of_train_images_and_targets,
+    get_identifiers_from_splitted_dataset_folder,
+)
 
 from nnunetv2_simple.comparison.settings import Comparison, dataset_id
-from nnunetv2_simple.conversion.baselines import RIVAL_KINDS, is_of, rival_dataset_name
+from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, is_up_to_date
 from nnunetv2_simple.files import read_json
-from nnunetv2_simple.images import check_same_geometry, reason_of
+from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.images import read_header
 
 SPLITS_FILE = "splits_final.json"
-
-
-def find_dataset(number: int, raw: Path) -> str:
-    """Return the folder name of the raw dataset of an id.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    found = [folder.name for folder in _datasets_of_id(number, [raw])]
-    if len(found) != 1:
-        raise ValueError(f"there must be one dataset of the id {number} in {raw}, got {found or 'none'}")
-    return found[0]
 
 
 def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folders: Sequence[Path]) -> dict[str, str]:
@@ -41,7 +32,7 @@ def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folde
     datasets = {"weak": weak} | ({"dense": dense} if dense else {})
     name = weak.partition("_")[2]
     number = max(dataset_id(dataset) for dataset in datasets.values()) + 1
-    for kind in (kind for kind in RIVAL_KINDS if kind in kinds):
+    for kind in (kind for kind in BASELINES if kind in kinds):
         if kind == "paper" and walker_parameters(folders[0] / weak).get("recipe") == "paper":
             datasets[kind] = weak
             continue
@@ -53,7 +44,7 @@ def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folde
             walker_parameters(folders[0] / weak)
             while _datasets_of_id(number, folders):
                 number += 1
-            found = [rival_dataset_name(folders[0] / weak, kind, number)]
+            found = [baseline_dataset_name(folders[0] / weak, kind, number)]
             number += 1
         datasets[kind] = found[0]
     return {kind: dataset for kind, dataset in datasets.items() if kind == "weak" or kind in kinds}
@@ -100,11 +91,7 @@ def foreground_labels(content: Mapping) -> dict[str, int]:
 
 def training_cases(dataset_folder: Path) -> list[str]:
     """Return the identifiers of the training cases of a raw dataset."""
-    content = dataset_json(dataset_folder)
-    if "dataset" in content:
-        return sorted(content["dataset"])
-    images = dataset_folder / "imagesTr"
-    return sorted(map(str, get_identifiers_from_splitted_dataset_folder(str(images), content["file_ending"])))
+    return sorted(map(str, get_filenames_of_train_images_and_targets(str(dataset_folder))))
 
 
 def find_test_cases(images: Path, references: Path, content: Mapping) -> list[str]:
@@ -128,18 +115,9 @@ def find_test_cases(images: Path, references: Path, content: Mapping) -> list[st
         for file in (*channels, reference):
             if not file.is_file():
                 raise ValueError(f"test case {case} lacks {'its reference ' if file == reference else ''}{file}")
-        check_same_geometry(_header(channels[0]), _header(reference), names=(str(channels[0]), str(reference)))
+        headers = read_header(channels[0]), read_header(reference)
+        check_same_geometry(*headers, names=(str(channels[0]), str(reference)))
     return cases
-
-
-def _header(file: Path) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ValueError(f"cannot read {file} as an image: {reason_of(error)}") from error
-    return reader
 
 
 def check_datasets(comparison: Comparison) -> None:
@@ -155,7 +133,7 @@ def check_datasets(comparison: Comparison) -> None:
         raise ValueError(
             f"-weak must be a dataset with unlabelled voxels, {comparison.raw / weak} has no label 'ignore'"
         )
-    _check_dense(comparison)
+    _check_kinds(comparison)
     plans_file = comparison.preprocessed / weak / f"{comparison.plans}.json"
     if not plans_file.is_file():
         raise ValueError(
@@ -168,7 +146,6 @@ def check_datasets(comparison: Comparison) -> None:
     cases = training_cases(comparison.raw / weak)
     if known := sorted(set(cases) & set(comparison.cases)):
         raise ValueError(f"{comparison.images} holds training cases of {weak}, which test nothing: {known}")
-    _check_rivals(comparison)
     for dataset in set(comparison.datasets.values()) - {weak}:
         _check_plans_and_splits(comparison, dataset)
         folder = comparison.raw / dataset
@@ -180,25 +157,20 @@ def check_datasets(comparison: Comparison) -> None:
                 raise ValueError(f"{folder} must have the classes {dict(comparison.labels)} of {weak}, got {labels}")
 
 
-def _check_dense(comparison: Comparison) -> None:
-    if "dense" not in comparison.datasets:
-        return
-    folder = comparison.raw / comparison.datasets["dense"]
-    provenance = folder / "provenance.json"
-    kind = read_json(provenance).get("kind") if provenance.is_file() else None
-    if "ignore" in dataset_json(folder)["labels"] or kind in RIVAL_KINDS:
-        raise ValueError(
-            f"-dense must be a dataset of dense masks, as nnUNetv2_simple_convert -dense writes it; {folder} has "
-            f"{f'labels of the kind {kind}' if kind else 'unlabelled voxels'}"
-        )
-
-
-def _check_rivals(comparison: Comparison) -> None:
+def _check_kinds(comparison: Comparison) -> None:
     weak = comparison.raw / comparison.datasets["weak"]
     for kind, dataset in comparison.datasets.items():
         folder = comparison.raw / dataset
-        is_there = kind in RIVAL_KINDS and folder != weak and (folder / "dataset.json").is_file()
-        if is_there and not is_of(weak, kind, folder):
+        provenance = folder / "provenance.json"
+        if kind == "dense":
+            found = read_json(provenance).get("kind") if provenance.is_file() else None
+            if found in BASELINES or "ignore" in dataset_json(folder)["labels"]:
+                raise ValueError(
+                    f"-dense must be a dataset of dense masks, as nnUNetv2_simple_convert -dense writes it; {folder} "
+                    f"has {f'labels of the kind {found}' if found else 'unlabelled voxels'}"
+                )
+        is_there = kind in BASELINES and folder != weak and (folder / "dataset.json").is_file()
+        if is_there and not is_up_to_date(folder, kind, weak):
             raise ValueError(
                 f"the labels of {folder} are not those of {weak.name} as it is now, was it converted again since? "
                 f"Remove {dataset} from nnUNet_raw, nnUNet_preprocessed and nnUNet_results, it is then made anew"
@@ -207,38 +179,35 @@ def _check_rivals(comparison: Comparison) -> None:
 
 def _check_plans_and_splits(comparison: Comparison, dataset: str) -> None:
     weak_folder, folder = (comparison.preprocessed / name for name in (comparison.datasets["weak"], dataset))
-    plans_files = [f / f"{comparison.plans}.json" for f in (folder, weak_folder)]
-    splits_files = [f / SPLITS_FILE for f in (folder, weak_folder)]
-    differing = None
-    if plans_files[0].is_file():
-        plans, weak_plans = (read_json(file) | {"dataset_name": None} for file in plans_files)
-        differing = plans_files if plans != weak_plans else None
-    if splits_files[0].is_file() and read_json(splits_files[0]) != weak_splits(comparison):
-        differing = splits_files
-    if differing:
-        raise ValueError(
-            f"{differing[0]} must be the same as {differing[1]} for a fair comparison: remove {folder}, which is then "
-            f"made anew from that of {weak_folder.name}, or choose another dataset"
-        )
+    for name in (f"{comparison.plans}.json", SPLITS_FILE):
+        if not (folder / name).is_file():
+            continue
+        own = read_json(folder / name)
+        if name == SPLITS_FILE:
+            is_same = own == weak_splits(comparison)
+        else:
+            is_same = own | {"dataset_name": None} == read_json(weak_folder / name) | {"dataset_name": None}
+        if not is_same:
+            raise ValueError(
+                f"{folder / name} must be the same as {weak_folder / name} for a fair comparison: remove {folder}, "
+                f"which is then made anew from that of {weak_folder.name}, or choose another dataset"
+            )
 
 
 def weak_splits(comparison: Comparison) -> list[dict[str, list[str]]]:
-    """Return the splits of the converted dataset; where there are none yet, those nnU-Net would draw."""
-    file = comparison.preprocessed / comparison.datasets["weak"] / SPLITS_FILE
-    if file.is_file():
-        return read_json(file)
-    return nnunet_splits(training_cases(comparison.raw / comparison.datasets["weak"]))
-
-
-def nnunet_splits(cases: Sequence[str]) -> list[dict[str, list[str]]]:
-    """Draw the five folds nnU-Net itself would draw for these cases.
+    """Return the splits of the converted dataset; where there are none yet, the five folds nnU-Net would draw.
 
     Raises:
         ValueError: With fewer than five cases, of which nnU-Net cannot make five folds.
     """
     from nnunetv2.utilities.crossval_split import generate_crossval_split  # takes seconds to import
 
+    weak = comparison.datasets["weak"]
+    file = comparison.preprocessed / weak / SPLITS_FILE
+    if file.is_file():
+        return read_json(file)
+    cases = training_cases(comparison.raw / weak)
     if len(cases) < 5:
         raise ValueError(f"nnU-Net needs at least 5 cases to draw five folds, got {len(cases)}: use -f all")
-    folds = generate_crossval_split(sorted(cases), seed=12345, n_splits=5)
+    folds = generate_crossval_split(cases, seed=12345, n_splits=5)
     return [{part: list(map(str, names)) for part, names in fold.items()} for fold in folds]

@@ -18,6 +18,11 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
+
 from nnunetv2_simple.files import read_json, save_json_atomically
 
 PARENT_CHECKED_EVERY_S, PEAK_NOTED_EVERY_S = 0.5, 20
@@ -28,16 +33,11 @@ def peak_memory() -> dict:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return {"peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20, "peak_memory_of": "GPU"}
-    status = Path("/proc/self/status")
+    status, peak = Path("/proc/self/status"), None
     if status.is_file():  # Linux, whose ru_maxrss starts with that of the process that started this one
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
-        return {"peak_memory_mb": int(found[1]) / 1024, "peak_memory_of": "process"}
-    if sys.platform == "win32":
-        return {"peak_memory_mb": None, "peak_memory_of": "process"}
-    import resource  # not there on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        peak = int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 1024
+    elif resource:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
     return {"peak_memory_mb": peak, "peak_memory_of": "process"}
 
 

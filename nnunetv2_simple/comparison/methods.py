@@ -1,4 +1,4 @@
-"""What is compared: every row of the paper's Table 1 and its rivals. Data, not code."""
+"""What is compared: every row of the paper's Table 1 and the baselines. Data, not code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Method:
         trainer: The trainer, without the suffix of a length.
         checkpoint: Which of the trainer's checkpoints predicts; several methods may share one training.
         annotation: What a person did per case.
-        role: "paper": a row of the paper's table, or what belongs to it; "rival"; "full supervision".
+        role: "paper": a row of the paper's table, or what belongs to it; "baseline"; "full supervision".
         paper_dice: Mean and standard deviation the paper reports, from 0 to 1, on the paper's data.
         paper_jaccard: As above.
     """
@@ -31,7 +31,7 @@ class Method:
     trainer: str
     checkpoint: str = "checkpoint_final.pth"
     annotation: Literal["six clicks", "dense mask"] = "six clicks"
-    role: Literal["paper", "rival", "full supervision"] = "paper"
+    role: Literal["paper", "baseline", "full supervision"] = "paper"
     paper_dice: tuple[float, float] | None = None
     paper_jaccard: tuple[float, float] | None = None
 
@@ -63,10 +63,10 @@ METHODS = (
     ),
     Method("paper_train", "the paper's setting, train phase", "paper", "SimPLeTrainer_Paper", TRAINED),
     Method("simple_paper", "the paper's setting", "paper", "SimPLeTrainer_Paper"),
-    Method("pce", "L_pce", "weak", "nnUNetTrainerPartialCE", role="rival"),
-    Method("ignore", "stock nnU-Net, ignore label (partial Dice + CE)", "weak", "nnUNetTrainer", role="rival"),
-    Method("walker", "stock nnU-Net on the random walker's result", "walker", "nnUNetTrainer", role="rival"),
-    Method("ellipsoid", "stock nnU-Net on the inscribed ellipsoid", "ellipsoid", "nnUNetTrainer", role="rival"),
+    Method("pce", "L_pce", "weak", "nnUNetTrainerPartialCE", role="baseline"),
+    Method("ignore", "stock nnU-Net, ignore label (partial Dice + CE)", "weak", "nnUNetTrainer", role="baseline"),
+    Method("walker", "stock nnU-Net on the random walker's result", "walker", "nnUNetTrainer", role="baseline"),
+    Method("ellipsoid", "stock nnU-Net on the inscribed ellipsoid", "ellipsoid", "nnUNetTrainer", role="baseline"),
     Method(
         *("full_ce", "full supervision, cross-entropy (the paper's loss)", "dense", "nnUNetTrainerCELoss"),
         annotation="dense mask",

@@ -9,6 +9,7 @@ from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnunetv2_simple.comparison.methods import Method
 
+Command = tuple[str, ...]
 Fold = int | str  # "all" is nnU-Net's fold without validation cases
 
 
@@ -21,7 +22,7 @@ class Training:
         trainer: Class name of the trainer.
         fold: The fold.
         folder: Where nnU-Net keeps the checkpoints of this fold.
-        costs_file: Where its schedule and peak memory are noted.
+        costs_file: Where its versions and peak memory are noted.
     """
 
     dataset: str
@@ -40,8 +41,7 @@ class Comparison:
     """The settings of one comparison.
 
     Attributes:
-        datasets: Folder name of the dataset that holds each kind of labels, as far as the methods need it; "weak" is
-            always there.
+        datasets: Folder name of the dataset that holds each kind of labels the methods need; "weak" is always there.
         methods: What is compared.
         folds: The folds every method is trained on.
         configuration: nnU-Net's configuration.
@@ -54,6 +54,7 @@ class Comparison:
         references: Folder of their dense masks.
         cases: The test cases.
         labels: The foreground labels by name.
+        tolerance_mm: Of the normalised surface Dice.
         file_ending: Of images and masks.
         walker_channel: The channel the clicks were made on, for pictures.
         output_folder: Gets everything but what nnU-Net keeps in its own folders.
@@ -75,6 +76,7 @@ class Comparison:
     references: Path
     cases: Sequence[str]
     labels: Mapping[str, int]
+    tolerance_mm: float
     file_ending: str
     walker_channel: int
     output_folder: Path
@@ -82,12 +84,13 @@ class Comparison:
     preprocessed: Path
     results: Path
 
-    def dataset(self, method: Method) -> str:
-        return self.datasets[method.labels]
+    @property
+    def has_folds(self) -> bool:
+        return any(fold != "all" for fold in self.folds)
 
     def training(self, method: Method, fold: Fold) -> Training:
         """Return the training whose checkpoint a method predicts with."""
-        dataset = self.dataset(method)
+        dataset = self.datasets[method.labels]
         trainer = f"{method.trainer}_{self.length}" if self.length else method.trainer
         folder = Path(get_output_folder(dataset, trainer, self.plans, self.configuration, fold))
         costs_file = self.output_folder / "costs" / f"{trainer}__{dataset}__fold_{fold}.json"
@@ -103,7 +106,7 @@ class Comparison:
     def predictions(self, method: Method, fold: Fold) -> Path:
         return self.output_folder / "predictions" / method.key / f"fold_{fold}"
 
-    def prediction_files(self, folder: Path) -> list[Path]:
+    def case_files(self, folder: Path) -> list[Path]:
         return [folder / (case + self.file_ending) for case in self.cases]
 
     def image_files(self, prediction_file: Path) -> list[Path]:
@@ -111,32 +114,17 @@ class Comparison:
         case = prediction_file.name.removesuffix(self.file_ending)
         return sorted(self.images.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9]{glob.escape(self.file_ending)}"))
 
-    def reference_file(self, case: str) -> Path:
-        return self.references / (case + self.file_ending)
-
-    def scores_file(self, method: Method, fold: Fold) -> Path:
-        return self.output_folder / "scores" / method.key / f"fold_{fold}.json"
-
     def settings(self) -> dict:
-        """Return the settings as JSON has them."""
+        """Return the settings as comparison.json has them."""
+        as_they_are = ("datasets", "configuration", "plans", "folds", "length", "device", "mirror")
+        paths = {key: str(getattr(self, key)) for key in ("images", "references")}
+        others = {"labels": self.labels, "tolerance_mm": self.tolerance_mm, "file_ending": self.file_ending}
+        folders = {f"nnUNet_{key}": str(getattr(self, key)) for key in ("raw", "preprocessed", "results")}
         return {
             "weak": dataset_id(self.datasets["weak"]),
             "dense": dataset_id(self.datasets["dense"]) if "dense" in self.datasets else None,
-            "datasets": dict(self.datasets),
-            "configuration": self.configuration,
-            "plans": self.plans,
-            "folds": list(self.folds),
-            "length": self.length,
-            "device": self.device,
-            "mirror": self.mirror,
-            "images": str(self.images),
-            "references": str(self.references),
-            "labels": dict(self.labels),
-            "file_ending": self.file_ending,
-            "channel": self.walker_channel,
-            "nnUNet_raw": str(self.raw),
-            "nnUNet_preprocessed": str(self.preprocessed),
-            "nnUNet_results": str(self.results),
+            **{key: getattr(self, key) for key in as_they_are},
+            **(paths | others | {"channel": self.walker_channel} | folders),
         }
 
 

@@ -1,23 +1,35 @@
 """The results of a comparison as files: JSON, CSV with a row per case, the table in the paper's form as Markdown."""
 
 import csv
-import os
 from pathlib import Path
 
 from nnunetv2_simple.comparison.methods import PAPER
 from nnunetv2_simple.evaluation.metrics import MEASURES
-from nnunetv2_simple.files import save_json_atomically
+from nnunetv2_simple.files import save_json_atomically, written_atomically
 
 CSV_COLUMNS = ("method", "fold", "case", "label", *MEASURES, "reference_volume_ml")
 MARKDOWN_COLUMNS = (
-    *("method", "annotation", "Dice %", "median", "Jaccard %", "HD95 mm", "ASSD mm", "Dice / full (per fold)", "p"),
+    *(
+        "method",
+        "annotation",
+        "Dice %",
+        "median",
+        "Jaccard %",
+        "HD95 mm",
+        "ASSD mm",
+        "NSD %",
+        "Dice / full (per fold)",
+        "p",
+    ),
     *("training", "*Dice % in the paper*", "*Jaccard % in the paper*"),
 )
 NOTES = """\
 Mean ± standard deviation (of the population) over {cases} test cases{folds}, against dense reference masks. A case's
 score is the mean over its classes ({classes}). HD95: the larger of the two directed 95th percentiles of the distances
-between surface voxels; ASSD: average symmetric surface distance. Where prediction and reference are both empty, Dice
-is 1 and the distances are 0; where exactly one is empty, Dice is 0 and the distances are the diagonal of the image.
+between the surfaces; ASSD: average symmetric surface distance; NSD: normalised surface Dice, the share of both
+surfaces within {tolerance_mm:g} mm of the other one; all by area. Where prediction and reference are both empty, Dice
+and NSD are 1 and the distances 0; where exactly one is empty, Dice and NSD are 0 and the distances the diagonal of the
+image.
 p: two-sided Wilcoxon signed-rank test of the Dice against full supervision, paired by case. Training: sum of the
 epochs and of the prediction of pseudo-masks between them, until the checkpoint that predicts, mean over folds.
 
@@ -34,13 +46,12 @@ def write_tables(results: dict, output_folder: Path) -> None:
         output_folder: Where to write.
     """
     save_json_atomically(results, output_folder / "comparison.json")
-    _replace(output_folder / "comparison.md", markdown_table(results))
-    partial = output_folder / ".partial_comparison.csv"
-    with partial.open("w", newline="") as stream:
+    with written_atomically(output_folder / "comparison.md") as beside:
+        beside.write_text(markdown_table(results), encoding="utf-8")
+    with written_atomically(output_folder / "comparison.csv") as beside, beside.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(csv_rows(results))
-    os.replace(partial, output_folder / "comparison.csv")
 
 
 def csv_rows(results: dict) -> list[dict]:
@@ -64,6 +75,7 @@ def markdown_table(results: dict) -> str:
         cases=max((len(fold["cases"]) for method in methods for fold in method["folds"].values()), default=0),
         folds=f" of each of {num_folds} folds" if num_folds > 1 else "",
         classes=", ".join(settings["labels"]),
+        tolerance_mm=settings["tolerance_mm"],
         paper=PAPER,
     )
     weak = settings["datasets"]["weak"]
@@ -85,6 +97,7 @@ def _markdown_row(method: dict, all_folds: list) -> list[str]:
         _mean_and_std(summary["jaccard"], 100),
         _mean_and_std(summary["hd95_mm"]),
         _mean_and_std(summary["assd_mm"]),
+        _mean_and_std(summary["nsd"], 100),
         ", ".join(f"{ratio:.3f}" for ratio in ratios) or "–",
         f"{test['p_value']:.2g}" if test else "–",
         f"{sum(seconds) / len(seconds) / 60:.1f} min" if seconds else "–",
@@ -99,9 +112,3 @@ def _mean_and_std(values: dict, factor: float = 1) -> str:
 
 def _papers(values: list[float] | None) -> str:
     return f"*{100 * values[0]:.2f} ± {100 * values[1]:.2f}*" if values else "–"
-
-
-def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(f".partial_{file.name}")
-    partial.write_text(text)
-    os.replace(partial, file)

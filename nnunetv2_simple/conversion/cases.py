@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_simple import __version__
+from nnunetv2_simple.files import check_is_utf8, printable
 from nnunetv2_simple.pseudo_mask.generate import PAPER_DEFAULTS
 
 DEFAULT_RECIPE = "robust"
@@ -19,7 +20,8 @@ class Case:
     """What is known of one case before the conversion.
 
     Attributes:
-        identifier: nnU-Net's case identifier.
+        identifier: nnU-Net's case identifier. Bytes of a file name that are not UTF-8 become like xe4; the case can
+            only fail then.
         image_files: One file per channel.
         annotation_files: The annotated lesions (see :func:`nnunetv2_simple.extreme_points.lesions.read_lesions`).
         mask_file: A dense mask. Kept as reference; without ``annotation_files`` the clicks are simulated from it.
@@ -37,6 +39,10 @@ class Case:
     is_validation: bool = False
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if printable(self.identifier) != self.identifier:
+            object.__setattr__(self, "identifier", printable(self.identifier).replace("\\", ""))
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Conversion:
     def __post_init__(self):
         for name in ("dataset_folder", "dense_dataset_folder", "preprocessed_folder"):
             if getattr(self, name) is not None:
+                check_is_utf8(getattr(self, name))
                 object.__setattr__(self, name, Path(os.path.abspath(getattr(self, name))))
         if list(self.labels.values()) != list(range(1, len(self.labels) + 1)) or not 1 <= len(self.labels) <= 254:
             raise ValueError(f"labels must be numbered 1, 2, ... in order, got {dict(self.labels)}")

@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 from nnunetv2_simple.conversion.case_files import convert_case
 from nnunetv2_simple.conversion.cases import Case, Conversion
@@ -35,26 +34,22 @@ from nnunetv2_simple.conversion.dataset_files import (
 )
 from nnunetv2_simple.conversion.loading import CaseError, load_case
 from nnunetv2_simple.conversion.record import (
-    DROPPED,
-    FINISHED,
     RECORD_FOLDER,
-    UNFINISHED,
     difference,
-    is_finished,
-    mark_as_dropped,
+    is_converted,
+    is_done,
     read_record,
     record_failure,
     recorded_cases,
     recorded_files,
     remove_case,
-    remove_scratch,
-    write_record,
+    reopen_case,
 )
-from nnunetv2_simple.evaluation.quality_warnings import is_about_annotation
 from nnunetv2_simple.parallel import open_workers
 from nnunetv2_simple.pseudo_mask.fusion import WALKER_FOLDER
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
 
+KILLED = "its worker process was killed (out of memory?); the same command with fewer worker processes tries again"
 MAX_IDENTIFIER_LENGTH = 200  # file names end at 255, with what comes before and after the identifier
 IMAGE_FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs", WALKER_FOLDER)
 
@@ -102,23 +97,21 @@ def convert_dataset(
     with open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run:
         if num_parts == 1:
             remove_leftovers(conversion)
-        if dropped := dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts):
-            mark_as_dropped(folder, dropped)
+        dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts)
+        to_convert = [case for case in part if overwrite or not is_done(folder, read_record(folder, case.identifier))]
+        for identifier in (*dropped, *(case.identifier for case in to_convert)):
+            reopen_case(folder, identifier)
+        if dropped or to_convert:
             remove_dataset_json(conversion)
-            for identifier in dropped:
-                remove_case(folder, identifier)
-        to_convert = _begin(part, conversion, overwrite=overwrite)
-        function = partial(_try_to_convert, conversion=conversion, run=uuid4().hex)
-        try:
-            for case, reason in progress(to_convert, run(function, to_convert)):
-                if reason is None and not is_finished(folder, read_record(folder, case.identifier)):
-                    reason = f"it was written where {folder} cannot be seen: all workers need the same file system"
-                if reason is not None:
-                    failures[case.identifier] = reason
-                    record_failure(folder, case.identifier, reason)
-        finally:
-            for case in to_convert:
-                remove_scratch(folder, case.identifier)
+        for identifier in dropped:
+            remove_case(folder, identifier)
+        converted = run(partial(_try_to_convert, conversion=conversion), to_convert, killed=lambda case: KILLED)
+        for case, reason in progress(to_convert, converted):
+            if reason is None and not is_done(folder, read_record(folder, case.identifier)):
+                reason = f"it was written where {folder} cannot be seen: all workers need the same file system"
+            if reason is not None:
+                failures[case.identifier] = reason
+                record_failure(folder, case.identifier, reason)
     write_dataset_files(cases, conversion)
     return failures
 
@@ -133,16 +126,7 @@ def examine_cases(
     dask_scheduler: str | None = None,
     progress: Callable[[Sequence[Case], Iterator], Iterator] = lambda cases, finished: finished,
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Read and check the cases as :func:`convert_dataset` would, and write nothing.
-
-    Args:
-        cases: As all other arguments, see ``convert_dataset``.
-        conversion: As above.
-        part_id: As above.
-        num_parts: As above.
-        num_processes: As above.
-        dask_scheduler: As above.
-        progress: As above.
+    """Read and check the cases as :func:`convert_dataset`, which has the same arguments, would, and write nothing.
 
     Returns:
         The problems and the warnings of every case of this part that has any.
@@ -154,7 +138,8 @@ def examine_cases(
     part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
     problems, warnings = {}, {}
     with open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run:
-        for case, found in progress(part, run(partial(_examine, conversion=conversion), part)):
+        examined = run(partial(_examine, conversion=conversion), part, killed=lambda case: ([KILLED], []))
+        for case, found in progress(part, examined):
             problems[case.identifier], warnings[case.identifier] = found
     return {k: v for k, v in problems.items() if v}, {k: v for k, v in warnings.items() if v}
 
@@ -167,26 +152,23 @@ def cases_of_part(cases: Sequence[Case], *, part_id: int, num_parts: int) -> lis
 
 
 def annotation_warnings_of(cases: Sequence[Case], conversion: Conversion) -> dict[str, list[str]]:
-    """Return what is legal about the annotations of finished cases but probably not meant, by case identifier."""
-    found = {}
-    for case in cases:
-        record = read_record(conversion.dataset_folder, case.identifier)
-        if record.get("status") == FINISHED and "quality" in record:
-            found[case.identifier] = list(filter(is_about_annotation, record["quality"]["warnings"]))
+    """Return what is legal about the input of converted cases but probably not meant, by case identifier."""
+    records = {case.identifier: read_record(conversion.dataset_folder, case.identifier) for case in cases}
+    found = {name: record.get("warnings") for name, record in records.items()}
     return {identifier: warnings for identifier, warnings in found.items() if warnings}
 
 
 def dropped_cases(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> list[str]:
     """Return the cases of earlier conversions that are no longer among the cases and that a conversion removes.
 
-    These are all of them with ``overwrite``, otherwise those whose removal an earlier run began; none where the cases
-    are converted in parts.
+    These are all of them with ``overwrite``, otherwise those of which only the beginnings are there; none where the
+    cases are converted in parts.
     """
     if num_parts > 1:
         return []
     folder = conversion.dataset_folder
     others = recorded_cases(folder) - {case.identifier for case in cases}
-    return sorted(name for name in others if overwrite or read_record(folder, name).get("status") == DROPPED)
+    return sorted(name for name in others if overwrite or not is_converted(read_record(folder, name)))
 
 
 def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> None:
@@ -211,28 +193,11 @@ def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: b
         return
     for case in cases:
         record = records[case.identifier]
-        if record.get("status") == FINISHED and (what := difference(record, case, conversion)):
+        if is_converted(record) and (what := difference(record, case, conversion)):
             raise ValueError(
                 f"{case.identifier} was converted to {conversion.dataset_folder} {what}; to convert all cases again "
                 f"use --overwrite"
             )
-
-
-def _begin(part: Sequence[Case], conversion: Conversion, *, overwrite: bool) -> list[Case]:
-    """Clear what interrupted runs left of the cases of a part; return those to convert."""
-    folder, to_convert = conversion.dataset_folder, []
-    for case in part:
-        record = read_record(folder, case.identifier)
-        if is_finished(folder, record):
-            if not overwrite:
-                continue
-            # a rerun must not skip it before it is converted again
-            write_record(folder, case.identifier, status=UNFINISHED, files=recorded_files(folder, record))
-        remove_scratch(folder, case.identifier)
-        to_convert.append(case)
-    if to_convert:
-        remove_dataset_json(conversion)
-    return to_convert
 
 
 def _check_identifiers(cases: Sequence[Case]) -> None:
@@ -266,10 +231,10 @@ def _check_split(conversion: Conversion) -> None:
             raise FileExistsError(f"{file} was not written by this conversion, remove it or choose another dataset id")
 
 
-def _try_to_convert(case: Case, *, conversion: Conversion, run: str) -> str | None:
+def _try_to_convert(case: Case, *, conversion: Conversion) -> str | None:
     """Convert a case; return why it could not be converted, if so."""
     try:
-        convert_case(case, conversion, run=run)
+        convert_case(case, conversion)
     except ValueError as error:
         return str(error)
     except Exception as error:  # whatever happens to one case must not stop the others

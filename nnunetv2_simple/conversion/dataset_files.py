@@ -3,22 +3,22 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.conversion.case_files import FILE_ENDING, QUALITY_FOLDER
+from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.cases import Case, Conversion
-from nnunetv2_simple.conversion.record import FAILED, SCRATCH_FOLDER, difference, is_finished, read_record
+from nnunetv2_simple.conversion.record import difference, is_done, read_record
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.report.quality_page import write_page
 
 SPLITS_FILE = "splits_final.json"
 CONVERTED_BY = "nnunetv2_simple"
+LEFT_OUT = ("files", "parameters", "warnings", "quality", "status")  # the last one was written by earlier versions
 
 
 def is_own_dataset_json(file: Path) -> bool:
@@ -29,6 +29,19 @@ def is_own_dataset_json(file: Path) -> bool:
         return False
 
 
+def find_dataset(number: int, raw: Path) -> Path:
+    """Return the folder of the raw dataset of an id.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    found = sorted(raw.glob(f"Dataset{number:03d}_*"))
+    if len(found) != 1:
+        names = [folder.name for folder in found] or "none"
+        raise ValueError(f"expected exactly one dataset of the id {number} in {raw}, got {names}")
+    return found[0]
+
+
 def remove_dataset_json(conversion: Conversion) -> None:
     """Take back the promise that the dataset is complete."""
     for folder in conversion.folders:
@@ -37,10 +50,12 @@ def remove_dataset_json(conversion: Conversion) -> None:
 
 def remove_leftovers(conversion: Conversion) -> None:
     """Remove whatever interrupted runs left half-written. No other run may be at work."""
-    for folder in {*conversion.folders, *(file.parent for file in split_files(conversion))}:
-        remove_partial_files(folder)
-    remove_partial_files(conversion.dataset_folder / QUALITY_FOLDER, "index.html")
-    shutil.rmtree(conversion.dataset_folder / SCRATCH_FOLDER, ignore_errors=True)
+    for folder in conversion.folders:
+        for place in (folder, *folder.glob("*/")):
+            remove_partial_files(place)
+        shutil.rmtree(folder / "partial_conversion", ignore_errors=True)  # of earlier versions
+    for file in split_files(conversion):
+        remove_partial_files(file.parent, file.name)
 
 
 def split_files(conversion: Conversion) -> list[Path]:
@@ -53,17 +68,16 @@ def split_files(conversion: Conversion) -> list[Path]:
 def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
     """Write provenance.json, the page of the quality control, the split and dataset.json, the last one last.
 
-    Nothing is written while a case is left that is neither finished nor failed, and no dataset.json without a
-    training case.
+    Nothing is written while a case is neither done nor failed, and no dataset.json without a training case.
     """
     folder = conversion.dataset_folder
-    finished, failed = {}, {}
+    done, failed = {}, {}
     for case in sorted(cases, key=lambda case: case.identifier):
         record = read_record(folder, case.identifier)
         # where parts convert all cases again, those of other parts may still be the old ones
-        if is_finished(folder, record) and difference(record, case, conversion) is None:
-            finished[case.identifier] = record
-        elif record.get("status") == FAILED:
+        if is_done(folder, record) and difference(record, case, conversion) is None:
+            done[case.identifier] = record
+        elif "reason" in record:
             failed[case.identifier] = record["reason"]
         else:
             return
@@ -71,23 +85,21 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
         {
             "nnunetv2_simple": __version__,
             "parameters": conversion.parameters(),
-            "cases": {name: _provenance(record) for name, record in finished.items()},
+            "cases": {name: _provenance(record) for name, record in done.items()},
             "failed": failed,
         },
         folder / "provenance.json",
     )
-    training = [name for name, record in finished.items() if not record["parameters"]["is_test"]]
+    training = [name for name, record in done.items() if not record["parameters"]["is_test"]]
     if training:
-        write_page(folder, {name: finished[name]["quality"] for name in training}, failed=failed)
+        write_page(folder, {name: done[name]["quality"] for name in training}, failed=failed)
         if any(case.is_validation for case in cases):
             _write_split(training, {case.identifier for case in cases if case.is_validation}, conversion)
         _write_dataset_jsons(training, conversion)
-    with suppress(OSError):  # where another run is at work it is not empty
-        (folder / SCRATCH_FOLDER).rmdir()
 
 
 def _provenance(record: Mapping) -> dict:
-    return {key: value for key, value in record.items() if key not in ("status", "files", "parameters", "quality")}
+    return {key: value for key, value in record.items() if key not in LEFT_OUT}
 
 
 def _write_split(training: Sequence[str], validation: set[str], conversion: Conversion) -> None:
@@ -107,20 +119,25 @@ def _write_dataset_jsons(training: Sequence[str], conversion: Conversion) -> Non
     weak, dense = conversion.dataset_folder, conversion.dense_dataset_folder
     labels = {"background": 0, **conversion.labels}
     if dense:
-        entries = {name: _twin_entry(name, conversion) for name in training}
+        entries = entries_of_shared_images(training, weak, dense, len(conversion.channel_names))
         _write_dataset_json(dense, conversion, labels, len(training), dataset=entries)
     _write_dataset_json(weak, conversion, labels | {"ignore": conversion.ignore_label}, len(training))
 
 
-def _twin_entry(case: str, conversion: Conversion) -> dict:
-    images = [
-        conversion.dataset_folder / "imagesTr" / f"{case}_{index:04d}{FILE_ENDING}"
-        for index in range(len(conversion.channel_names))
-    ]
+def entries_of_shared_images(cases: Iterable[str], converted: Path, folder: Path, num_channels: int) -> dict[str, dict]:
+    """Return dataset.json's entries of a dataset with labels of its own for the images of a converted one."""
     return {
-        "images": [os.path.relpath(image, conversion.dense_dataset_folder) for image in images],
-        "label": f"labelsTr/{case}{FILE_ENDING}",
+        case: {
+            "images": [os.path.relpath(file, folder) for file in image_files(converted, case, num_channels)],
+            "label": f"labelsTr/{case}{FILE_ENDING}",
+        }
+        for case in cases
     }
+
+
+def image_files(converted: Path, case: str, num_channels: int) -> list[Path]:
+    """Return the image files of a training case of a converted dataset."""
+    return [converted / "imagesTr" / f"{case}_{channel:04d}{FILE_ENDING}" for channel in range(num_channels)]
 
 
 def _write_dataset_json(

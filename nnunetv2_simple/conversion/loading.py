@@ -9,10 +9,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.channel_names import ct_warnings
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
 from nnunetv2_simple.extreme_points.simulated_clicks import lesions_from_mask
-from nnunetv2_simple.images import check_same_geometry, image_like, read_volume, spacing_zyx_mm
+from nnunetv2_simple.files import check_is_utf8, printable
+from nnunetv2_simple.grids import check_fits_single_precision, on_grid_of, placement_warning
+from nnunetv2_simple.images import image_like, label_array, read_volume, spacing_zyx_mm
 from nnunetv2_simple.pseudo_mask.generate import CROP_MARGIN_VOXELS
 from nnunetv2_simple.pseudo_mask.robust_recipe import robust_region
 
@@ -67,23 +70,17 @@ def load_case(case: Case, conversion: Conversion) -> LoadedCase:
     Raises:
         CaseError: Naming everything that is wrong with the case.
     """
-    problems = _Problems(case.problems)
+    problems, warnings = _Problems(map(printable, case.problems)), [*map(printable, case.warnings)]
+    _check_paths(case, problems)
     if len(case.image_files) != len(conversion.channel_names):
         found = f"{len(case.image_files)}: {list(case.image_files)}"
         problems.append(f"expected {len(conversion.channel_names)} channels, found {found}")
-    channels = {}
-    for file in case.image_files:
-        with problems.collected():
-            channels[file] = read_volume(file)
+    channels = _read_channels(case, problems, warnings)
     reference, lesions = None, []
     first = channels.get(case.image_files[0]) if case.image_files else None
     if first is not None:
-        for file, channel in channels.items():
-            with problems.collected():
-                check_same_geometry(first, channel, names=(case.image_files[0], file))
-                channel.CopyInformation(first)
         with problems.collected():
-            reference = _read_reference(case, conversion, first)
+            reference = _read_reference(case, conversion, first, warnings)
         if not case.is_test:
             with problems.collected():
                 lesions = _find_lesions(case, conversion, first, reference)
@@ -96,7 +93,37 @@ def load_case(case: Case, conversion: Conversion) -> LoadedCase:
             _check_varies(walker_image, lesion, first, case.image_files, conversion.recipe)
     if problems:
         raise CaseError(problems)
-    return LoadedCase(channels, lesions, reference, walker_image, [*case.warnings, *_lesion_warnings(case, lesions)])
+    warnings += [*ct_warnings(channels, conversion.channel_names), *_lesion_warnings(case, lesions)]
+    return LoadedCase(channels, lesions, reference, walker_image, warnings)
+
+
+def _check_paths(case: Case, problems: _Problems) -> None:
+    """Make sure that all files can be opened: with other paths than UTF-8, SimpleITK ends the whole process."""
+    num_problems = len(problems)
+    for file in (*case.image_files, *case.annotation_files, *filter(None, [case.mask_file])):
+        with problems.collected():
+            check_is_utf8(file)
+    if len(problems) > num_problems:
+        raise CaseError(problems)
+
+
+def _read_channels(case: Case, problems: _Problems, warnings: list[str]) -> dict[str, sitk.Image]:
+    """Read the channels that can be read and lie on the grid of the first."""
+    channels = {}
+    for file in case.image_files:
+        with problems.collected():
+            channel = _read(file, warnings)
+            check_fits_single_precision(channel, file)
+            grid = channels.get(case.image_files[0], channel)
+            channels[file] = on_grid_of(channel, grid, names=(case.image_files[0], file))
+    return channels
+
+
+def _read(file: str, warnings: list[str]) -> sitk.Image:
+    image = read_volume(file)
+    if warning := placement_warning(image):
+        warnings.append(warning)
+    return image
 
 
 def _lesion_warnings(case: Case, lesions: Sequence[Lesion]) -> Iterator[str]:
@@ -105,16 +132,14 @@ def _lesion_warnings(case: Case, lesions: Sequence[Lesion]) -> Iterator[str]:
         yield from (f"{where}: {warning}" for warning in annotation_warnings(lesion))
 
 
-def _read_reference(case: Case, conversion: Conversion, image: sitk.Image) -> sitk.Image | None:
+def _read_reference(case: Case, conversion: Conversion, image: sitk.Image, warnings: list[str]) -> sitk.Image | None:
     if case.mask_file is None:
         if conversion.dense_dataset_folder and not case.is_test:
             raise ValueError("a fully supervised twin dataset needs a dense mask of every training case, got none")
         return None
-    mask = read_volume(case.mask_file)
-    check_same_geometry(image, mask, names=(case.image_files[0], case.mask_file))
-    array = sitk.GetArrayViewFromImage(mask)
-    if not np.array_equal(array, np.rint(array)):
-        raise ValueError(f"{case.mask_file} must hold whole numbers, got fractions: was it resampled as an image?")
+    mask = _read(case.mask_file, warnings)
+    mask = on_grid_of(mask, image, names=(case.image_files[0], case.mask_file), may_be_cropped=True)
+    array = label_array(mask, case.mask_file)
     if len(conversion.labels) == 1:
         return image_like((array != 0).astype(np.uint8), image)
     unknown = set(np.unique(array).tolist()) - {0, *conversion.labels.values()}
@@ -146,7 +171,9 @@ def annotated_lesions(case: Case, conversion: Conversion, image: sitk.Image) -> 
     try:
         lesions = read_lesions(case.annotation_files, image, case=case.identifier, labels=conversion.labels)
     except ValueError as error:
-        raise ValueError(str(error).removeprefix(f"{case.identifier}: ")) from error
+        warning = placement_warning(image)
+        cause = f"; the cause may be that {warning}" if warning else ""
+        raise ValueError(str(error).removeprefix(f"{case.identifier}: ") + cause) from error
     if not lesions:
         raise ValueError(f"no lesion is annotated in {list(case.annotation_files)}")
     return lesions

@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,10 @@ from nnunetv2_simple.conversion.convert import (
     dropped_cases,
     examine_cases,
 )
+from nnunetv2_simple.conversion.new_images import describe_new_images
 from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
+
+MAX_NAMED = 20  # cases of which the same is said
 
 
 def existing_path(text: str) -> Path:
@@ -39,10 +43,11 @@ def existing_folder(text: str) -> Path:
 
 
 def add_option(parser: argparse.ArgumentParser, name: str, help: str, **options) -> None:
-    """Add an option with nnU-Net's single dash, the usual double one being understood as well."""
+    """Add an option with nnU-Net's single dash; the usual double one is understood as well, but for single letters."""
     if "default" in options:
         help += f". Default: {options['default']}"
-    parser.add_argument(f"-{name}", f"--{name}", help=f"[OPTIONAL] {help}", **options)
+    names = [f"-{name}"] if len(name) == 1 else [f"-{name}", f"--{name}"]
+    parser.add_argument(*names, help=f"[OPTIONAL] {help}", **options)
 
 
 def add_walker_options(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +137,7 @@ def _parse_labels(words: Sequence[str]) -> dict[str, int]:
         return {DEFAULT_CLASS: 1}
     labels = {}
     for word in words:
-        name, _, value = word.partition("=")
+        name, _, value = unicodedata.normalize("NFC", word).partition("=")
         if not (name and value.isdecimal()) or name in labels:
             raise ValueError(f"labels must be given like tumor=1 node=2, got {' '.join(words)}")
         labels[name] = int(value)
@@ -190,14 +195,15 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     if dropped:
         print(f"removed, because no longer among the input: {', '.join(dropped)}")
     part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
-    for identifier, warnings in annotation_warnings_of(part, conversion).items():
-        for warning in warnings:
-            print(f"WARNING {identifier}: {warning}", file=sys.stderr)
+    for identifiers, warning in by_sentence(annotation_warnings_of(part, conversion)):
+        print(f"WARNING {identifiers}: {warning}", file=sys.stderr)
     for identifier, reason in sorted(failures.items()):
         print(f"FAILED {identifier}: {reason}", file=sys.stderr)
     print(f"{len(part) - len(failures)} of {len(part)} cases converted to {conversion.dataset_folder}")
     if not (conversion.dataset_folder / "dataset.json").exists():
         print("There is no dataset.json yet: it is written once no case is left, if there is one to train on.")
+    else:
+        print(describe_new_images(conversion))
     return 1 if failures else 0
 
 
@@ -209,9 +215,8 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
         refusal = error
     problems, warnings = examine_cases(cases, conversion, progress=progress_bar("checking"), **options)
     for kind, found in (("WARNING", warnings), ("PROBLEM", problems)):
-        for identifier, sentences in sorted(found.items()):
-            for sentence in sentences:
-                print(f"{kind} {identifier}: {sentence}")
+        for identifiers, sentence in by_sentence(found):
+            print(f"{kind} {identifiers}: {sentence}")
     for identifier in dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"]):
         print(f"WARNING {identifier}: would be removed, because it is no longer among the input")
     if refusal:
@@ -219,6 +224,17 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     num_cases = len(cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"]))
     print(f"{num_cases} cases checked, {len(problems)} with problems, {len(warnings)} with warnings; nothing written")
     return 1 if problems or refusal else 0
+
+
+def by_sentence(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Return each sentence once, with the cases it is said of."""
+    cases: dict[str, list[str]] = {}
+    for identifier, sentences in sorted(found.items()):
+        for sentence in sentences:
+            cases.setdefault(sentence, []).append(identifier)
+    for sentence, identifiers in cases.items():
+        more = f" and {len(identifiers) - MAX_NAMED} more" if len(identifiers) > MAX_NAMED else ""
+        yield ", ".join(identifiers[:MAX_NAMED]) + more, sentence
 
 
 def progress_bar(what: str) -> Callable[[Sequence, Iterator], Iterator]:

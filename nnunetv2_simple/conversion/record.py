@@ -1,26 +1,21 @@
 """What a dataset remembers of each of its cases: provenance/<case>.json.
 
-The record of a case is written before its first file is moved into place ("unfinished") and again after the last one
-("finished"), or when the case cannot be converted ("failed"). So it tells which files belong to the conversion, what
-is left to do after an interruption, and what the finished ones were made from. The record of a case that is to leave
-the dataset ("dropped") outlives its files.
+A case is done when its record names the inputs it was converted from, which is written last. Before its first file is
+written the record names the files only: so it is known, whatever is interrupted, which files are the conversion's own.
+The record of a case that could not be converted holds the reason.
 """
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
-
-import SimpleITK as sitk
 
 from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.loading import annotated_lesions
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.images import read_grid
 
 RECORD_FOLDER = "provenance"
-SCRATCH_FOLDER = "partial_conversion"
-FINISHED, UNFINISHED, FAILED, DROPPED = "finished", "unfinished", "failed", "dropped"
 
 
 def read_record(dataset_folder: Path, identifier: str) -> dict:
@@ -47,54 +42,56 @@ def recorded_files(dataset_folder: Path, record: dict) -> set[Path]:
     return {Path(os.path.normpath(dataset_folder / file)) for file in record.get("files", [])}
 
 
-def is_finished(dataset_folder: Path, record: dict) -> bool:
-    """Tell whether a case is finished and nobody has removed any of its files since."""
-    return record.get("status") == FINISHED and all(f.is_file() for f in recorded_files(dataset_folder, record))
+def is_converted(record: dict) -> bool:
+    """Tell whether a case was converted, from whatever and to files that may have been removed since."""
+    return "inputs" in record
 
 
-def write_record(dataset_folder: Path, identifier: str, *, status: str, files: Iterable[Path], **content) -> None:
-    """Write the record of a case.
+def is_done(dataset_folder: Path, record: dict) -> bool:
+    """Tell whether a case was converted and all of its files are there."""
+    return is_converted(record) and all(file.is_file() for file in recorded_files(dataset_folder, record))
 
-    Args:
-        dataset_folder: The dataset.
-        identifier: The case.
-        status: "finished", "unfinished", "failed" or "dropped".
-        files: Everything the conversion wrote or is about to write of the case.
-        content: What else there is to say.
-    """
+
+def write_record(dataset_folder: Path, identifier: str, files: Iterable[Path], **content) -> None:
+    """Write the record of a case: its files and, where it is done, what there is to say of it."""
     record_file = _record_file(dataset_folder, identifier)
     record_file.parent.mkdir(parents=True, exist_ok=True)
     relative = sorted(os.path.relpath(file, dataset_folder) for file in files)
-    save_json_atomically({"status": status, "files": relative, **content}, record_file)
+    save_json_atomically({"files": relative, **content}, record_file)
+
+
+def begin_case(dataset_folder: Path, identifier: str, files: Iterable[Path]) -> None:
+    """Note which files of a case are about to be written; remove those of an earlier conversion it no longer has."""
+    before = recorded_files(dataset_folder, read_record(dataset_folder, identifier))
+    write_record(dataset_folder, identifier, {*before, *files})
+    _remove(before - set(files))
+    for file in files:
+        remove_partial_files(file.parent, file.name)
+
+
+def reopen_case(dataset_folder: Path, identifier: str) -> None:
+    """Let a case no longer be done, so that any later run converts or removes it."""
+    record = read_record(dataset_folder, identifier)
+    if is_converted(record):
+        write_record(dataset_folder, identifier, recorded_files(dataset_folder, record))
 
 
 def record_failure(dataset_folder: Path, identifier: str, reason: str) -> None:
     """Remove what the conversion wrote of a case and remember why it failed."""
-    for file in recorded_files(dataset_folder, read_record(dataset_folder, identifier)):
-        file.unlink(missing_ok=True)
-    write_record(dataset_folder, identifier, status=FAILED, files=[], reason=reason)
-    remove_scratch(dataset_folder, identifier)
-
-
-def mark_as_dropped(dataset_folder: Path, identifiers: Iterable[str]) -> None:
-    """Remember that cases are to leave the dataset, so that after an interruption any later run removes them."""
-    for identifier in identifiers:
-        files = recorded_files(dataset_folder, read_record(dataset_folder, identifier))
-        write_record(dataset_folder, identifier, status=DROPPED, files=files)
+    _remove(recorded_files(dataset_folder, read_record(dataset_folder, identifier)))
+    write_record(dataset_folder, identifier, [], reason=reason)
 
 
 def remove_case(dataset_folder: Path, identifier: str) -> None:
     """Remove everything that the conversion wrote of a case, its record last."""
-    for file in recorded_files(dataset_folder, read_record(dataset_folder, identifier)):
-        file.unlink(missing_ok=True)
-    remove_scratch(dataset_folder, identifier)
+    _remove(recorded_files(dataset_folder, read_record(dataset_folder, identifier)))
     _record_file(dataset_folder, identifier).unlink()
 
 
-def remove_scratch(dataset_folder: Path, identifier: str) -> None:
-    """Remove the half-written files of a case."""
-    shutil.rmtree(dataset_folder / SCRATCH_FOLDER / identifier, ignore_errors=True)
-    remove_partial_files(dataset_folder / RECORD_FOLDER, f"{identifier}.json")
+def _remove(files: Iterable[Path]) -> None:
+    for file in sorted(files):
+        file.unlink(missing_ok=True)
+        remove_partial_files(file.parent, file.name)
 
 
 def inputs_of(case: Case) -> dict:
@@ -107,7 +104,7 @@ def inputs_of(case: Case) -> dict:
 
 
 def difference(record: dict, case: Case, conversion: Conversion) -> str | None:
-    """Tell in which way a finished case was made from something else than it would be made from now.
+    """Tell in which way a case was converted from something else than it would be converted from now.
 
     Files count as the same if they hold the same bytes, wherever they lie; an annotation file also if it holds the
     same lesions of this case.
@@ -139,15 +136,8 @@ def _lesions_differ(record: dict, case: Case, conversion: Conversion) -> bool:
     """Compare the lesions themselves: one annotation file may serve many cases and grow with them."""
     if not case.annotation_files:
         return True
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(case.image_files[0])
-    reader.ReadImageInformation()
-    image = sitk.Image(reader.GetSize(), sitk.sitkUInt8)
-    image.SetSpacing(reader.GetSpacing())
-    image.SetOrigin(reader.GetOrigin())
-    image.SetDirection(reader.GetDirection())
     try:
-        lesions = annotated_lesions(case, conversion, image)
+        lesions = annotated_lesions(case, conversion, read_grid(case.image_files[0]))
     except ValueError:
         return True
     now = [lesion.to_json() for lesion in lesions]

@@ -59,7 +59,7 @@ class Demo:
         self.convert()
         self.say("3/4 plan and preprocess")
         self.plan_and_preprocess()
-        self.say("4/4 train SimPLe from six clicks, its strongest rival and full supervision; predict unseen cases")
+        self.say("4/4 train SimPLe from six clicks, its strongest baseline and full supervision; predict unseen cases")
         self.compare()
         self.say("done")
         print(f"report:       {self.folder / 'comparison' / 'report.html'}")
@@ -149,7 +149,8 @@ def progress_of(line: str) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Train nnU-Net from six clicks per tumour and from dense masks, on synthetic breast DCE-MRI."
+        description="Train nnU-Net from six clicks per tumour and from dense masks, on synthetic breast DCE-MRI.",
+        allow_abbrev=False,
     )
     parser.add_argument("-o", type=Path, default=Path("demo_output"), help="Output folder. Default: demo_output")
     parser.add_argument("-num_training", type=int, default=15, help="Phantoms to train on. Default: 15")

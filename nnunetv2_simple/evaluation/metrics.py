@@ -1,117 +1,128 @@
-"""How well a segmentation agrees with a reference: overlap, distances between the surfaces in mm, volumes in ml."""
+"""How well a segmentation agrees with a reference: overlap, distances between the surfaces in mm, volumes in ml.
+
+Surface distances are those of the package surface-distance, which weighs every surface element by its area: on thick
+slices, counting voxels would overweight the faces that lie across them.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
-from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, get_bbox_from_mask
-from scipy import ndimage
+from surface_distance import compute_robust_hausdorff, compute_surface_dice_at_tolerance, compute_surface_distances
 
-from nnunetv2_simple.images import check_same_geometry, read_volume, spacing_zyx_mm
+from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.images import label_array, read_volume, spacing_zyx_mm
 
-MEASURES = ("dice", "jaccard", "hd95_mm", "assd_mm", "volume_ml")
+MEASURES = ("dice", "jaccard", "hd95_mm", "assd_mm", "nsd", "volume_ml")
+TOLERANCE_MM = 2.0
 
 
-def score_mask(prediction: np.ndarray, reference: np.ndarray, *, spacing_mm: Sequence[float]) -> dict[str, float]:
+def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Return 2 |P ∩ R| / (|P| + |R|) of two bool arrays of one shape; 1 where both are empty.
+
+    Example:
+        >>> dice(np.array([True, True, False]), np.array([True, False, False]))
+        0.6666666666666666
+    """
+    num_voxels = np.count_nonzero(prediction) + np.count_nonzero(reference)
+    return float(2 * np.count_nonzero(prediction & reference) / num_voxels) if num_voxels else 1.0
+
+
+def score_mask(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    *,
+    spacing_mm: Sequence[float],
+    tolerance_mm: float = TOLERANCE_MM,
+) -> dict[str, float]:
     """Score the mask of one label.
 
-    Dice = 2 |P ∩ R| / (|P| + |R|), Jaccard = |P ∩ R| / |P ∪ R|. The surface of a mask are its voxels with a face
-    neighbour outside it, voxels beyond the image being outside. With d(p, R) the distance in mm from a surface voxel
-    of P to the nearest one of R, measured between voxel centres:
+    Dice = 2 |P ∩ R| / (|P| + |R|), Jaccard = |P ∩ R| / |P ∪ R|. Of every surface element p of P, of area a(p), let
+    d(p) be the distance in mm to the surface of R, and the same of R's elements r to the surface of P:
 
-        HD95 = max(95th percentile of d(p, R) over p, 95th percentile of d(r, P) over r)
-        average symmetric surface distance = (sum of d(p, R) over p + sum of d(r, P) over r) / (number of p and r)
+        HD95 = the larger of the two directed 95th percentiles of d by area
+        ASSD = (sum of a(p) d(p) + sum of a(r) d(r)) / (sum of a(p) + sum of a(r))
+        NSD  = area of all elements with d <= tolerance / area of all elements
 
-    The HD95 is that of the package surface-distance, the larger of the two directed percentiles, except that every
-    surface voxel counts once, whatever its area; percentiles are interpolated linearly.
-
-    Where both masks are empty, overlap is 1 and distances are 0. Where exactly one is, overlap is 0 and distances are
-    the diagonal of the image, the largest there can be.
+    Where both masks are empty, Dice, Jaccard and NSD are 1 and distances 0. Where exactly one is, Dice, Jaccard and NSD
+    are 0 and distances are the diagonal of the image, the largest there can be.
 
     Args:
         prediction: (z, y, x) bool.
         reference: (z, y, x) bool.
         spacing_mm: Voxel size (z, y, x).
+        tolerance_mm: Of the NSD.
 
     Returns:
-        ``dice``, ``jaccard`` (0 to 1), ``hd95_mm``, ``assd_mm``, ``volume_ml`` of the prediction and
+        ``dice``, ``jaccard``, ``nsd`` (0 to 1), ``hd95_mm``, ``assd_mm``, ``volume_ml`` of the prediction and
         ``reference_volume_ml``.
 
     Raises:
         ValueError: If the masks do not have the same shape of as many axes as the spacing has.
 
     Reference:
-        https://github.com/google-deepmind/surface-distance for the robust Hausdorff distance.
+        Nikolov et al., Clinically applicable segmentation of head and neck anatomy for radiotherapy, JMIR 2021;
+        https://github.com/google-deepmind/surface-distance.
     """
     if not prediction.shape == reference.shape or prediction.ndim != len(spacing_mm):
         raise ValueError(
             f"prediction and reference must have one shape, of {len(spacing_mm)} axes as spacing_mm, got "
             f"{prediction.shape} and {reference.shape}"
         )
-    num_predicted, num_reference = int(prediction.sum()), int(reference.sum())
-    num_common, num_any = int((prediction & reference).sum()), int((prediction | reference).sum())
+    num_any = np.count_nonzero(prediction | reference)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    hd95_mm, assd_mm = _surface_distances(prediction, reference, spacing_mm)
     return {
-        "dice": 2 * num_common / (num_predicted + num_reference) if num_any else 1.0,
-        "jaccard": num_common / num_any if num_any else 1.0,
-        "hd95_mm": hd95_mm,
-        "assd_mm": assd_mm,
-        "volume_ml": num_predicted * voxel_ml,
-        "reference_volume_ml": num_reference * voxel_ml,
+        "dice": dice(prediction, reference),
+        "jaccard": float(np.count_nonzero(prediction & reference) / num_any) if num_any else 1.0,
+        **_surface_scores(prediction, reference, spacing_mm, tolerance_mm),
+        "volume_ml": np.count_nonzero(prediction) * voxel_ml,
+        "reference_volume_ml": np.count_nonzero(reference) * voxel_ml,
     }
 
 
-def _surface_distances(
-    prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]
-) -> tuple[float, float]:
-    """Return HD95 and average symmetric surface distance in mm."""
+def _surface_scores(
+    prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float], tolerance_mm: float
+) -> dict[str, float]:
     if not prediction.any() and not reference.any():
-        return 0.0, 0.0
+        return {"hd95_mm": 0.0, "assd_mm": 0.0, "nsd": 1.0}
     if not prediction.any() or not reference.any():
         diagonal_mm = float(np.linalg.norm(np.multiply(prediction.shape, spacing_mm)))
-        return diagonal_mm, diagonal_mm
-    # both surfaces lie inside the box of the two masks, so nothing outside it matters
-    box = bounding_box_to_slice(get_bbox_from_mask(prediction | reference))
-    surfaces = [_surface(mask[box]) for mask in (prediction, reference)]
-    to_reference, to_prediction = (
-        ndimage.distance_transform_edt(~other, sampling=spacing_mm)[surface]
-        for surface, other in (surfaces, surfaces[::-1])
-    )
-    hd95_mm = max(np.percentile(to_reference, 95), np.percentile(to_prediction, 95))
-    return float(hd95_mm), float(np.concatenate([to_reference, to_prediction]).mean())
+        return {"hd95_mm": diagonal_mm, "assd_mm": diagonal_mm, "nsd": 0.0}
+    found = compute_surface_distances(reference, prediction, spacing_mm)
+    distances_mm = np.concatenate([found["distances_gt_to_pred"], found["distances_pred_to_gt"]])
+    areas = np.concatenate([found["surfel_areas_gt"], found["surfel_areas_pred"]])
+    return {
+        "hd95_mm": float(compute_robust_hausdorff(found, 95)),
+        "assd_mm": float(np.average(distances_mm, weights=areas)),
+        "nsd": float(compute_surface_dice_at_tolerance(found, tolerance_mm)),
+    }
 
 
-def _surface(mask: np.ndarray) -> np.ndarray:
-    """Return the voxels of a mask with a face neighbour outside it; beyond the array all is outside."""
-    return mask & ~ndimage.binary_erosion(mask, border_value=0)
-
-
-def score_case(prediction_file: Path, reference_file: Path, labels: Mapping[str, int]) -> dict:
+def score_case(
+    prediction_file: Path, reference_file: Path, labels: Mapping[str, int], *, tolerance_mm: float = TOLERANCE_MM
+) -> dict:
     """Score one predicted case.
 
     Args:
         prediction_file: Labels 0..K.
         reference_file: Dense labels on the same grid.
         labels: The foreground labels by name.
+        tolerance_mm: Of the NSD.
 
     Returns:
         What :func:`score_mask` returns, as the mean over the labels, and under ``per_label`` for each of them.
 
     Raises:
-        ValueError: Naming the files, if one cannot be read, if they differ in size, spacing, origin or direction, or
-            if the reference holds other labels than these and the background's 0.
+        ValueError: Naming the files, if one cannot be read or holds fractions, if they differ in size, spacing,
+            origin or direction, or if the reference holds other labels than these and the background's 0.
     """
     prediction, reference = (read_volume(str(file)) for file in (prediction_file, reference_file))
     check_same_geometry(prediction, reference, names=(str(prediction_file), str(reference_file)))
-    predicted, truth = (sitk.GetArrayViewFromImage(image) for image in (prediction, reference))
+    predicted, truth = label_array(prediction, str(prediction_file)), label_array(reference, str(reference_file))
     if unknown := sorted(set(np.unique(truth).tolist()) - {0, *labels.values()}):
         raise ValueError(f"{reference_file} holds the labels {unknown}, expected 0 and {dict(labels)}")
-    per_label = {
-        name: score_mask(predicted == label, truth == label, spacing_mm=spacing_zyx_mm(reference))
-        for name, label in labels.items()
-    }
+    options = {"spacing_mm": spacing_zyx_mm(reference), "tolerance_mm": tolerance_mm}
+    per_label = {name: score_mask(predicted == label, truth == label, **options) for name, label in labels.items()}
     keys = (*MEASURES, "reference_volume_ml")
     means = {key: float(np.mean([scores[key] for scores in per_label.values()])) for key in keys}
     return means | {"per_label": per_label}

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnunetv2_simple.evaluation.metrics import dice
+
 
 def evaluate_pseudo_mask(
     label: np.ndarray, reference: np.ndarray, *, scribbles: np.ndarray, lesion_labels: Sequence[int]
 ) -> dict:
     """Score the foreground of each label that a lesion or the reference has.
 
-    Unlabelled voxels count as not foreground: precision is what a network may trust, recall what it is shown.
+    Unlabelled voxels count as not foreground: precision says how far a network may trust the foreground, recall how
+    much of the lesions it is shown.
 
     Args:
         label: (z, y, x), the pseudo-mask.
@@ -26,21 +29,17 @@ def evaluate_pseudo_mask(
     scores = {}
     for foreground_label in sorted({*lesion_labels, *np.unique(reference).astype(int).tolist()} - {0}):
         foreground, truth = label == foreground_label, reference == foreground_label
-        num_foreground, num_truth = int(foreground.sum()), int(truth.sum())
-        num_common = int((foreground & truth).sum())
         scores[str(foreground_label)] = {
-            "precision": _ratio(num_common, num_foreground),
-            "recall": _ratio(num_common, num_truth),
-            "dice": _ratio(2 * num_common, num_foreground + num_truth),
+            "precision": _mean(truth[foreground]),
+            "recall": _mean(foreground[truth]),
+            "dice": dice(foreground, truth) if foreground.any() or truth.any() else None,
         }
-    result = {}
-    for name in ("precision", "recall", "dice"):
-        defined = [score[name] for score in scores.values() if score[name] is not None]
-        result[name] = _ratio(sum(defined), len(defined))
-    on_scribbles = reference[scribbles]
-    result["scribbles_inside_reference"] = _ratio(int((on_scribbles != 0).sum()), on_scribbles.size)
-    return result | {"labels": scores}
+    means = {
+        name: _mean(np.array([score[name] for score in scores.values() if score[name] is not None]))
+        for name in ("precision", "recall", "dice")
+    }
+    return means | {"scribbles_inside_reference": _mean(reference[scribbles] != 0), "labels": scores}
 
 
-def _ratio(numerator: float, denominator: int) -> float | None:
-    return numerator / denominator if denominator else None
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if values.size else None

@@ -24,14 +24,38 @@ def lesion_warnings(measures: dict) -> dict[str, str]:
         One sentence per kind of warning.
     """
     if measures["num_components"] == 0:
-        found = {"no foreground": "the box holds no foreground voxel"}
-    else:
-        found = _foreground_warnings(measures)
+        return {"no foreground": "the box holds no foreground voxel"}
+    found = {}
+    filled, core, contrast = (measures[name] for name in ("foreground_fraction", "core_fraction", "contrast"))
+    fills = f"foreground fills {filled:.1%} of the box, an ellipsoid {ELLIPSOID_FRACTION:.0%}"
+    if filled < MIN_FOREGROUND_FRACTION:
+        found["hardly any foreground"] = fills
+    elif filled > MAX_FOREGROUND_FRACTION:
+        found["box nearly full"] = fills
+    elif core is not None and core < MIN_CORE_FRACTION:
+        found["hollow foreground"] = (
+            f"foreground fills {core:.0%} of the core of the box: the scribbles may run round the lesion"
+        )
+    # in a box of few voxels the scribbles alone fill more than an ellipsoid: nothing is left to grow into
+    if measures["grown_fraction"] < MIN_GROWN_FRACTION and measures["scribble_fraction"] < ELLIPSOID_FRACTION:
+        found["walker did not grow"] = f"{1 - measures['grown_fraction']:.0%} of the foreground is scribble"
+    if measures["reached_points"] < 6:
+        found["points not reached"] = f"foreground reaches {measures['reached_points']} of the 6 extreme points"
+    if measures["largest_component_fraction"] < MIN_LARGEST_COMPONENT:
+        found["several components"] = (
+            f"foreground has {measures['num_components']} parts, the largest holds "
+            f"{measures['largest_component_fraction']:.0%} of it"
+        )
+    if contrast is not None and abs(contrast) < MIN_CONTRAST:
+        found["low contrast"] = (
+            f"the mean intensities of foreground and surrounding background differ by only {abs(contrast):.2f} "
+            "standard deviations"
+        )
     return found
 
 
 def annotation_sentences(warnings: Sequence[str]) -> list[str]:
-    """Return what there is to say about an annotation as warnings of the kind :data:`ANNOTATION`."""
+    """Return sentences about an annotation as warnings of the kind :data:`ANNOTATION`."""
     return [f"{ANNOTATION}: {warning}" for warning in warnings]
 
 
@@ -46,34 +70,3 @@ def case_warnings(measured_lesions: Sequence[dict]) -> list[str]:
         for number, lesion in enumerate(measured_lesions, start=1)
         for kind, sentence in lesion["warnings"].items()
     ]
-
-
-def _foreground_warnings(measures: dict) -> dict[str, str]:
-    found = {}
-    filled, core, contrast = (measures[name] for name in ("foreground_fraction", "core_fraction", "contrast"))
-    if filled < MIN_FOREGROUND_FRACTION:
-        found["hardly any foreground"] = (
-            f"it fills {filled:.1%} of the box, an ellipsoid fills {ELLIPSOID_FRACTION:.0%}"
-        )
-    elif filled > MAX_FOREGROUND_FRACTION:
-        found["box nearly full"] = f"foreground fills {filled:.0%} of it, an ellipsoid fills {ELLIPSOID_FRACTION:.0%}"
-    elif core is not None and core < MIN_CORE_FRACTION:
-        found["hollow foreground"] = (
-            f"it fills {core:.0%} of the core of the box, the scribbles may run round the lesion"
-        )
-    # the scribbles alone fill more than an ellipsoid in a box of few voxels: nothing is left to grow into
-    if measures["grown_fraction"] < MIN_GROWN_FRACTION and measures["scribble_fraction"] < ELLIPSOID_FRACTION:
-        found["walker did not grow"] = f"{1 - measures['grown_fraction']:.0%} of the foreground are the scribbles"
-    if measures["reached_points"] < 6:
-        found["points not reached"] = f"foreground reaches {measures['reached_points']} of the 6 extreme points"
-    if measures["largest_component_fraction"] < MIN_LARGEST_COMPONENT:
-        found["several components"] = (
-            f"foreground falls into {measures['num_components']} parts, the largest holds "
-            f"{measures['largest_component_fraction']:.0%} of it"
-        )
-    if contrast is not None and abs(contrast) < MIN_CONTRAST:
-        found["low contrast"] = (
-            f"mean intensities of foreground and of background around the box differ by {abs(contrast):.2f} "
-            f"standard deviations"
-        )
-    return found

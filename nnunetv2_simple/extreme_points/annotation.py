@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from nnunetv2_simple.extreme_points.bounding_boxes import box_voxels, face_centres
 from nnunetv2_simple.images import patient_axes
 
-COORDINATES = ("voxel", "LPS", "RAS")
+FIRST_VOXEL = {"voxel": 0, "itksnap": 1}  # the number of the first voxel; the cursor of ITK-SNAP counts from 1
+COORDINATES = (*FIRST_VOXEL, "LPS", "RAS")
 CORNER_INSET_VOXELS = 1e-3  # a corner of a box midway between two voxels means the inner one
 OUTSIDE_TOLERANCE_VOXELS = 0.499  # how far beyond the border of the image a position in mm may lie
 
@@ -54,7 +55,9 @@ def marked_positions(
     """Return the positions of six points, or of a box from two opposite corners, and the axes of the coordinates."""
     expected = "two opposite corners [x, y, z]" if is_box else "six points [x, y, z]"
     points = numbers(points, (2 if is_box else 6, 3), f"expected {expected}")
-    axes = None if coordinates == "voxel" else patient_axes(image)
+    if coordinates not in COORDINATES:
+        raise ValueError(f"'coordinates' must be one of {COORDINATES}, got {coordinates!r}")
+    axes = None if coordinates in FIRST_VOXEL else patient_axes(image)
     if not is_box:
         return to_index(points, coordinates, image), axes
     faces = face_centres(points.mean(axis=0), np.diag(abs(points[1] - points[0]) / 2))
@@ -63,15 +66,14 @@ def marked_positions(
 
 def named_coordinates(name: object) -> object:
     """Return one of :data:`COORDINATES` however its letters are written; anything else as it is."""
-    return next((known for known in COORDINATES if str(name).strip().lower() == known.lower()), name)
+    letters = str(name).strip().lower().replace("-", "")
+    return next((known for known in COORDINATES if letters == known.lower()), name)
 
 
-def to_index(positions: np.ndarray, coordinates: object, image: sitk.Image) -> np.ndarray:
-    """Return continuous voxel indices (x, y, z) of positions (..., 3)."""
-    if coordinates not in COORDINATES:
-        raise ValueError(f"'coordinates' must be one of {COORDINATES}, got {coordinates!r}")
-    if coordinates == "voxel":
-        return positions
+def to_index(positions: np.ndarray, coordinates: str, image: sitk.Image) -> np.ndarray:
+    """Return continuous voxel indices (x, y, z) of positions (..., 3) in one of :data:`COORDINATES`."""
+    if coordinates in FIRST_VOXEL:
+        return positions - FIRST_VOXEL[coordinates]
     lps = positions if coordinates == "LPS" else positions * (-1, -1, 1)
     indices = np.array([image.TransformPhysicalPointToContinuousIndex(position) for position in lps.tolist()])
     last, beyond = np.array(image.GetSize()) - 1, 0.5 + OUTSIDE_TOLERANCE_VOXELS

@@ -6,6 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.optimize import linear_sum_assignment
 
+from nnunetv2_simple.extreme_points.box import LesionBox
+from nnunetv2_simple.extreme_points.points import extreme_points_from_mask
 from nnunetv2_simple.images import spacing_zyx_mm
 
 FACE_INSET_VOXELS = 0.499  # half a voxel, less a tolerance for faces that run through voxel centres
@@ -45,6 +47,37 @@ def box_voxels(faces: np.ndarray, image: sitk.Image, axes: np.ndarray | None, *,
         is_short = beyond_mm < -FACE_TOLERANCE * voxel_mm[axis]
         voxels.append(near[np.lexsort((abs(beyond_mm) + np.linalg.norm(off_mm, axis=1), is_short))[0]])
     return np.array(voxels)[:, ::-1]
+
+
+def clipped_box(voxels: np.ndarray, image: sitk.Image, axes: np.ndarray | None) -> np.ndarray:
+    """Return the outermost voxels of the part of a box that lies in the image.
+
+    Args:
+        voxels: (6, 3) voxels (x, y, z) just inside the six faces of a box, some of them outside the image.
+        image: The image.
+        axes: (3, 3) the box's axes, if not the image's.
+
+    Returns:
+        (6, 3) voxels (x, y, z) of the image: the centres of the faces, or what lies nearest to them.
+
+    Raises:
+        ValueError: If no part of it lies in the image.
+    """
+    size = np.array(image.GetSize())
+    lower, upper = voxels.min(axis=0).clip(0), voxels.max(axis=0).clip(max=size - 1)
+    if axes is None and (lower <= upper).all():
+        return np.rint(face_centres((lower + upper) / 2, np.diag((upper - lower) / 2)))
+    if axes is not None:
+        spacing_mm = spacing_zyx_mm(image)
+        box = LesionBox(voxels[:, ::-1], shape=size[::-1], spacing_mm=spacing_mm, axes=axes)
+        inside = box.contains(box.slices)
+        if inside.any():
+            points = extreme_points_from_mask(inside, spacing_mm=spacing_mm, axes=axes)
+            return (points + [side.start for side in box.slices])[:, ::-1]
+    first, last = ([int(v) for v in corner] for corner in (voxels.min(axis=0), voxels.max(axis=0)))
+    raise ValueError(
+        f"the bounding box from voxel {first} to {last} lies outside the image of size {image.GetSize()} (x, y, z)"
+    )
 
 
 def _along_image_axes(faces: np.ndarray, *, inset_voxels: float) -> np.ndarray:

@@ -6,11 +6,17 @@
                          "lesions": [{"label": "node", "points": [...]}, {"label": "node", "box": [...]}]
     .csv                 columns x, y, z, or x_mm, y_mm, z_mm and coordinates; optional lesion, label, case. Each lesion
                          has six rows (points) or two (opposite corners)
+    .csv, .tsv           a table of control points as 3D Slicer exports it: columns l, p, s or r, a, s; label names the
+                         point; rows whose "defined" is 0 are skipped
     .nii.gz, .mha, ...   the labels 1 to 6 (ITK-SNAP), one per point
 
-"voxel" counts from 0, as ITK-SNAP and SimpleITK do; "LPS" and "RAS" are patient coordinates in mm. Every reader tells
-which positions of the image a file marks, and along which axes it was made: the image's own for voxels and label
-images, the patient's for mm, a ROI's for a ROI. :mod:`nnunetv2_simple.extreme_points.lesions` says what they mean.
+"voxel" counts from 0, as SimpleITK does; "itksnap" counts from 1, as the cursor of ITK-SNAP does; "LPS" and "RAS" are
+patient coordinates in mm. Every reader tells which positions of the image a file marks, and along which axes it was
+made: the image's own for voxels and label images, the patient's for mm, a ROI's for a ROI.
+:mod:`nnunetv2_simple.extreme_points.lesions` says what they mean.
+
+References:
+    https://slicer.readthedocs.io/en/latest/developer_guide/modules/markups.html
 """
 
 import csv
@@ -24,6 +30,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from nnunetv2_simple.extreme_points.annotation import (
+    FIRST_VOXEL,
     Marks,
     error_context,
     excerpt,
@@ -31,11 +38,17 @@ from nnunetv2_simple.extreme_points.annotation import (
     named_coordinates,
     objects,
 )
-from nnunetv2_simple.extreme_points.slicer_markups import read_fcsv, read_markups
-from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, check_same_geometry, read_volume, spacing_zyx_mm
+from nnunetv2_simple.extreme_points.slicer_markups import marks_of_points, read_fcsv, read_markups
+from nnunetv2_simple.files import read_text
+from nnunetv2_simple.grids import on_grid_of
+from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, label_array, read_volume, spacing_zyx_mm
 
-ANNOTATION_FILE_ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv", *IMAGE_FILE_ENDINGS)
+ANNOTATION_FILE_ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv", ".tsv", *IMAGE_FILE_ENDINGS)
 POINT_LABELS = {1, 2, 3, 4, 5, 6}  # of label images
+MM_AXES = ("x_mm", "y_mm", "z_mm")
+SLICER_AXES = {("l", "p", "s"): "LPS", ("r", "a", "s"): "RAS"}  # of 3D Slicer's tables of control points
+SLICER_UNDEFINED = ("0", "false")  # control points that were never placed
+CSV_AXES = (("x", "y", "z"), MM_AXES, *SLICER_AXES)
 
 
 def read_marks(file: str, image: sitk.Image, *, case: str) -> list[Marks]:
@@ -52,7 +65,7 @@ def read_marks(file: str, image: sitk.Image, *, case: str) -> list[Marks]:
     ending = Path(file).suffix.lower()
     if ending == ".fcsv":
         return [read_fcsv(file, image)]
-    if ending == ".csv":
+    if ending in (".csv", ".tsv"):
         return _csv_lesions(file, image, case)
     if ending == ".json":
         content = _read_json(file)
@@ -75,8 +88,7 @@ def csv_cases(file: str) -> set[str]:
 
 def _read_json(file: str) -> object:
     try:
-        with open(file, encoding="utf-8-sig") as stream:
-            return json.load(stream)
+        return json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"cannot be read as JSON: {error}") from error
 
@@ -109,15 +121,20 @@ def _json_lesions(content: object, image: sitk.Image) -> list[Marks]:
 
 def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
     columns, rows = read_csv(file)
-    in_mm = {"x_mm", "y_mm", "z_mm"} <= set(columns)
-    if in_mm == ({"x", "y", "z"} <= set(columns)):
-        raise ValueError(f"expected the columns x, y, z (voxels) or else x_mm, y_mm, z_mm, got {columns}")
-    rows = [row for row in rows if row.get("case", case) == case]
+    known = [axes for axes in CSV_AXES if set(axes) <= set(columns)]
+    if len(known) != 1:
+        raise ValueError(
+            f"expected the columns x, y, z (voxels) or else x_mm, y_mm, z_mm or else, of 3D Slicer, l, p, s or "
+            f"r, a, s; got {columns}"
+        )
+    axes = known[0]
+    rows = [row for row in rows if row.get("case", case) == case and row.get("defined", "1") not in SLICER_UNDEFINED]
     if not rows:
         raise ValueError("no row belongs to the case")
     groups = {}
     for row in rows:
-        groups.setdefault((row.get("lesion", ""), row.get("label", "")), []).append(row)
+        class_name = "" if axes in SLICER_AXES else row.get("label", "")
+        groups.setdefault((row.get("lesion", ""), class_name), []).append(row)
     lesions = []
     for number, ((name, class_name), members) in enumerate(groups.items(), start=1):
         title = f"lesion {name or number}" + (f" of label {class_name}" if class_name else "")
@@ -126,17 +143,25 @@ def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
                 raise ValueError(
                     f"expected six rows (extreme points) or two (corners of a bounding box), got {len(members)}"
                 )
-            points = [[row[axis + ("_mm" if in_mm else "")] for axis in "xyz"] for row in members]
-            coordinates = {named_coordinates(row.get("coordinates") or ("" if in_mm else "voxel")) for row in members}
-            if len(coordinates) != 1 or not coordinates <= ({"LPS", "RAS"} if in_mm else {"voxel"}):
-                raise ValueError(
-                    f"the column 'coordinates' must be LPS or RAS for x_mm, y_mm, z_mm and voxel or missing for "
-                    f"x, y, z, the same for the whole lesion; got {sorted(coordinates)} and the columns {columns}"
-                )
-            is_box = len(members) == 2
-            positions, axes = marked_positions(points, coordinates.pop(), image, is_box=is_box)
-            lesions.append(Marks(title, positions, is_box, axes, class_name=class_name or None))
+            points = [[row[axis] for axis in axes] for row in members]
+            if axes in SLICER_AXES:
+                names = [row.get("label", "") for row in members]
+                lesions.append(marks_of_points(points, names, SLICER_AXES[axes], image, title=title))
+                continue
+            is_box, coordinates = len(members) == 2, _csv_coordinates(members, columns, in_mm=axes == MM_AXES)
+            positions, own_axes = marked_positions(points, coordinates, image, is_box=is_box)
+            lesions.append(Marks(title, positions, is_box, own_axes, class_name=class_name or None))
     return lesions
+
+
+def _csv_coordinates(rows: list[dict[str, str]], columns: list[str], *, in_mm: bool) -> object:
+    found = {named_coordinates(row.get("coordinates") or ("" if in_mm else "voxel")) for row in rows}
+    if len(found) != 1 or not found <= ({"LPS", "RAS"} if in_mm else FIRST_VOXEL.keys()):
+        raise ValueError(
+            f"the column 'coordinates' must be LPS or RAS for x_mm, y_mm, z_mm; voxel, itksnap or missing for x, y, z; "
+            f"the same for the whole lesion; got {sorted(found)} and the columns {columns}"
+        )
+    return found.pop()
 
 
 def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
@@ -149,8 +174,7 @@ def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
         ValueError: If the file cannot be read or is no such table. Naming the file is left to the caller.
     """
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            text = stream.read()
+        text = read_text(file)
         named = re.match(r"\s*sep=(.)[ \t]*\r?\n", text)
         text = text[named.end() :] if named else text
         separator = named[1] if named else max(",;\t", key=text.lstrip().partition("\n")[0].count)
@@ -166,16 +190,15 @@ def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
     if beyond := [row for row in table[1:] if any(row[num_columns:])]:
         raise ValueError(f"expected a value for each of the columns {columns}, got {beyond[0]}")
     if separator != ",":
-        coordinates = [column.removesuffix("_mm") in ("x", "y", "z") for column in columns]
+        coordinates = [any(column in axes for axes in CSV_AXES) for column in columns]
         rows = [[v.replace(",", ".") if c else v for v, c in zip(row, coordinates, strict=True)] for row in rows]
     return columns, [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _label_image_lesion(file: str, image: sitk.Image) -> Marks:
     """Read the labels 1 to 6, one per point; of several voxels the one nearest to their centroid is meant."""
-    label_image = read_volume(file)
-    check_same_geometry(image, label_image, names=("the image", "the label image"))
-    array = sitk.GetArrayViewFromImage(label_image)
+    label_image = on_grid_of(read_volume(file), image, names=("the image", "the label image"), may_be_cropped=True)
+    array = label_array(label_image, "the label image")
     labels = set(np.unique(array).tolist()) - {0}
     if labels != POINT_LABELS:
         raise ValueError(

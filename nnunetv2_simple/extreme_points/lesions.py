@@ -6,8 +6,9 @@ A case is annotated by one or more files, each with one or more lesions (formats
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.extreme_points.annotation import Marks, error_context
+from nnunetv2_simple.extreme_points.annotation_files import lesion_name
 from nnunetv2_simple.extreme_points.clicked_points import clicked_extreme_points
-from nnunetv2_simple.extreme_points.formats import ANNOTATION_FILE_ENDINGS, csv_cases, read_marks
+from nnunetv2_simple.extreme_points.formats import read_marks
 from nnunetv2_simple.extreme_points.points import bounding_box
 
 EXTREME_POINTS = "extreme points"
@@ -24,6 +26,7 @@ BOUNDING_BOX = "bounding box"
 SIMULATED = "simulated from a dense mask"
 
 POINT_ROWS = ("low z", "high z", "low y", "high y", "low x", "high x")
+SAME_LESION_OVERLAP = 0.5  # intersection over union of two boxes, from which on they may mark the same lesion
 TINY = 4  # voxels: extreme points this close to each other are neighbours
 
 
@@ -39,6 +42,7 @@ class Lesion:
         file: Where it was read from.
         axes: (3, 3) the axes along which the points are extreme (see :func:`nnunetv2_simple.images.patient_axes`), of
             an oblique image the patient's or a ROI's; None for the image's own.
+        warnings: What is legal about its annotation but probably not meant, as far as the file tells.
     """
 
     extreme_points: np.ndarray
@@ -46,6 +50,7 @@ class Lesion:
     source: str = EXTREME_POINTS
     file: str | None = None
     axes: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
         """Return, as JSON has it, all that a label is made from."""
@@ -56,44 +61,6 @@ class Lesion:
         }
 
 
-def find_annotations(
-    source: str | Path, identifiers: Sequence[str]
-) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Find the annotation files of each case.
-
-    Args:
-        source: A folder of files ``<case>.<ext>`` and ``<case>.<name>.<ext>``, where <name> names a lesion, or one
-            CSV file with a column ``case`` for the whole dataset.
-        identifiers: The case identifiers. They may contain dots: the longest one that fits a file name wins.
-
-    Returns:
-        The files of each case that has any, and what belongs to no case: files, or cases of the CSV file.
-
-    Raises:
-        ValueError: If the source is neither.
-    """
-    source = Path(source)
-    if source.is_file() and source.suffix.lower() == ".csv":
-        with error_context(str(source)):
-            annotated = csv_cases(str(source))
-        found = {case: (str(source),) for case in identifiers if case in annotated}
-        return found, tuple(f"{source}, case {case!r}" for case in sorted(annotated - found.keys()))
-    if not source.is_dir():
-        raise ValueError(f"annotations must be a folder or a CSV file, got {source}")
-    known, found, others = set(identifiers), {}, []
-    for file in sorted(source.iterdir()):
-        parts = _without_ending(file.name).split(".")
-        prefixes = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-        case = next((prefix for prefix in prefixes if prefix in known), None)
-        if file.name.startswith(".") or _without_ending(file.name) == file.name or not file.is_file():
-            continue
-        if case is None:
-            others.append(str(file))
-        else:
-            found.setdefault(case, []).append(str(file))
-    return {case: tuple(files) for case, files in found.items()}, tuple(others)
-
-
 def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: Mapping[str, int]) -> list[Lesion]:
     """Read all lesions of a case.
 
@@ -101,13 +68,13 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
     mm, the image's where it is in voxels or a label image, a ROI's own. Points that are not all extreme along these
     but along the other ones (image or patient) were clicked along those. Names of points in 3D Slicer ("L", "left",
     ...) are only checked against it, to one voxel. Positions are rounded to voxels; those in mm may lie up to half a
-    voxel outside the image.
+    voxel outside the image. Boxes are clipped to the image.
 
     The class of a lesion is named in the file or by the name of the file (``<case>.<class>2.mrk.json``). With a
     single class every lesion is of that class, whatever it is called, as long as all are called the same.
 
     Args:
-        files: The files of the case (see :func:`find_annotations`).
+        files: The files of the case (see :func:`nnunetv2_simple.extreme_points.annotation_files.find_annotations`).
         image: The image of the case.
         case: The case identifier.
         labels: The label of each foreground class.
@@ -118,21 +85,36 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
     """
     lesions, stated, file_of = [], set(), {}
     for file in map(str, files):
-        other = file_of.setdefault(_lesion_name(Path(file), case), file)
+        other = file_of.setdefault(lesion_name(Path(file), case), file)
         if other != file:
             raise ValueError(f"{case}: both {other} and {file} annotate the same lesion, keep one of them")
     for file in map(str, files):
         with error_context(f"{case}: {file}"):
             for marks in read_marks(file, image, case=case):
-                stated |= {marks.class_name} - {None}
+                stated |= {_composed(marks.class_name)} if marks.class_name is not None else set()
                 if len(labels) == 1 and len(stated) > 1:
                     raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
                 with error_context(marks.title):
-                    points, axes = clicked_extreme_points(marks, image)
-                    label = _class_label(marks, _lesion_name(Path(file), case), labels)
+                    points, axes, warnings = clicked_extreme_points(marks, image)
+                    label = _class_label(marks, lesion_name(Path(file), case), labels)
                     source = BOUNDING_BOX if marks.is_box else EXTREME_POINTS
-                    lesions.append(Lesion(points, label, source, file, axes))
+                    lesion = Lesion(points, label, source, file, axes)
+                    lesions.append(replace(lesion, warnings=(*warnings, *_overlap_warnings(lesion, lesions))))
     return lesions
+
+
+def _overlap_warnings(lesion: Lesion, others: Sequence[Lesion]) -> Iterator[str]:
+    """Say which lesions have nearly the same box."""
+    lower, upper = lesion.extreme_points.min(axis=0), lesion.extreme_points.max(axis=0) + 1
+    for number, other in enumerate(others, start=1):
+        other_lower, other_upper = other.extreme_points.min(axis=0), other.extreme_points.max(axis=0) + 1
+        shared = (np.minimum(upper, other_upper) - np.maximum(lower, other_lower)).clip(0).prod()
+        overlap = shared / ((upper - lower).prod() + (other_upper - other_lower).prod() - shared)
+        if overlap >= SAME_LESION_OVERLAP:
+            yield (
+                f"its box shares {overlap:.0%} with that of lesion {number}, {Path(other.file).name}: is the same "
+                f"lesion annotated twice?"
+            )
 
 
 def annotation_warnings(lesion: Lesion) -> list[str]:
@@ -140,7 +122,10 @@ def annotation_warnings(lesion: Lesion) -> list[str]:
     box = bounding_box(lesion.extreme_points)
     sizes = [side.stop - side.start for side in box]
     flat = [name for name, size in zip("zyx", sizes, strict=True) if size == 1]
-    warnings = [f"the lesion is only one voxel thick along image axis {name}" for name in flat]
+    warnings = [*lesion.warnings, *(f"the lesion is only one voxel thick along image axis {name}" for name in flat)]
+    if len(flat) == 3:
+        voxel = lesion.extreme_points[0].tolist()
+        warnings = [*lesion.warnings, f"the lesion is a single voxel, {voxel} (z, y, x), which becomes foreground"]
     if lesion.source == EXTREME_POINTS and max(sizes) > TINY:
         # where a direction was forgotten, the click that comes closest to it stands for two directions
         same_place = 1 if min(sizes) > TINY else 0
@@ -155,22 +140,12 @@ def annotation_warnings(lesion: Lesion) -> list[str]:
     return warnings
 
 
-def _without_ending(file_name: str) -> str:
-    ending = next((ending for ending in ANNOTATION_FILE_ENDINGS if file_name.lower().endswith(ending)), "")
-    return file_name[: len(file_name) - len(ending)]
-
-
-def _lesion_name(file: Path, case: str) -> str:
-    stem = _without_ending(file.name)
-    return stem.removeprefix(case + ".") if stem.startswith(case + ".") else ""
-
-
-def _class_label(marks: Marks, lesion_name: str, labels: Mapping[str, int]) -> int:
+def _class_label(marks: Marks, name_of_file: str, labels: Mapping[str, int]) -> int:
     if len(labels) == 1:
         return next(iter(labels.values()))
     if marks.class_name is not None and _class_of(marks.class_name, labels) is None:
         raise ValueError(f"unknown class {marks.class_name!r}, known are {list(labels)}")
-    stated = [name for name in (marks.class_name, marks.markup_name, lesion_name) if name]
+    stated = [name for name in (marks.class_name, marks.markup_name, name_of_file) if name]
     classes = {_class_of(name, labels) for name in stated} - {None}
     if len(classes) != 1:
         raise ValueError(
@@ -182,5 +157,10 @@ def _class_label(marks: Marks, lesion_name: str, labels: Mapping[str, int]) -> i
 
 def _class_of(name: str, labels: Mapping[str, int]) -> str | None:
     """Return the class that a name means: the class name itself, or followed by a number."""
-    candidates = [known for known in labels if re.fullmatch(re.escape(known) + r"[0-9_-]*", name)]
+    candidates = [k for k in labels if re.fullmatch(re.escape(_composed(k)) + r"[0-9_-]*", _composed(name))]
     return max(candidates, key=len, default=None)
+
+
+def _composed(name: str) -> str:
+    """Return a name with its accents composed (NFC): some systems, such as macOS, take them apart in file names."""
+    return unicodedata.normalize("NFC", name)

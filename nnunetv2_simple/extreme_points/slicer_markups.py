@@ -5,7 +5,7 @@ References:
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from nnunetv2_simple.extreme_points.annotation import (
     to_index,
 )
 from nnunetv2_simple.extreme_points.bounding_boxes import FACE_INSET_VOXELS, box_voxels, face_centres
+from nnunetv2_simple.files import read_text
 from nnunetv2_simple.images import patient_axes
 
 SLICER_COORDINATES = {"LPS": "LPS", "RAS": "RAS", "0": "RAS", "1": "LPS"}  # the numbers are Slicer's older codes
@@ -59,8 +60,7 @@ def read_fcsv(file: str, image: sitk.Image) -> Marks:
         ValueError: If the file cannot be read or is no such point list. Naming the file is left to the caller.
     """
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            lines = stream.read().splitlines()
+        lines = read_text(file).splitlines()
         rows = list(csv.reader(line for line in lines if line.strip() and not line.startswith("#")))
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"cannot be read as CSV: {error}") from error
@@ -99,10 +99,17 @@ def _read_points(markup: Mapping, coordinates: str, image: sitk.Image, *, title:
             f"expected six control points (extreme points) or two (corners of a bounding box) that are defined, "
             f"got {len(points)}"
         )
+    names = [str(point.get("label", "")) for point in points]
+    return marks_of_points([point["position"] for point in points], names, coordinates, image, title=title)
+
+
+def marks_of_points(
+    points: Sequence, names: Sequence[str], coordinates: str, image: sitk.Image, *, title: str
+) -> Marks:
+    """Return what six control points, or two corners of a bounding box, mark."""
     is_box = len(points) == 2
-    positions, axes = marked_positions([point["position"] for point in points], coordinates, image, is_box=is_box)
-    names = () if is_box else tuple(str(point.get("label", "")) for point in points)
-    return Marks(title, positions, is_box, axes, point_names=names)
+    positions, axes = marked_positions(points, coordinates, image, is_box=is_box)
+    return Marks(title, positions, is_box, axes, point_names=() if is_box else tuple(names))
 
 
 def _control_points(markup: Mapping) -> list[dict]:

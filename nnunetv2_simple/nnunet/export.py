@@ -8,6 +8,7 @@ for bit. nnU-Net itself loads every checkpoint before the zip file is put in its
 
 import argparse
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -21,10 +22,10 @@ from typing import Literal
 import torch
 from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.paths import nnUNet_results
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.files import PARTIAL
+from nnunetv2_simple.nnunet.datasets import dataset_name
 from nnunetv2_simple.nnunet.export_checkpoint import (
     STOCK_TRAINER,
     check_nnunet_loads,
@@ -91,7 +92,7 @@ def export_model(
         raise ValueError("nnUNet_results must be set to the folder of nnU-Net's trained models")
     if output_file.is_dir() or (output_file.exists() and not overwrite):
         raise FileExistsError(f"{output_file} exists already; choose another output file, or --overwrite a file")
-    source = Path(nnUNet_results) / _dataset_name(dataset)
+    source = Path(nnUNet_results) / dataset_name(dataset)
     prefix, stock_prefix = f"{trainer}__{plans}__", f"{STOCK_TRAINER}__{plans}__"
     models = find_models(source, prefix, checkpoint, configurations=configurations, folds=folds, log=log)
     refuse_other_architecture(trainer)
@@ -111,13 +112,6 @@ def export_model(
         archive = shutil.make_archive(str(Path(folder) / "model"), "zip", target.parent)
         Path(archive).replace(output_file)
     return models
-
-
-def _dataset_name(dataset: str | int) -> str:
-    try:
-        return str(maybe_convert_to_dataset_name(dataset))
-    except RuntimeError as error:  # none of that id, or several
-        raise ValueError(str(error)) from error
 
 
 def find_models(
@@ -218,7 +212,8 @@ def parse_fold(text: str) -> Fold:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Write a trained model to a zip file with which nnU-Net predicts where nnunetv2_simple is not "
-        "installed. nnUNetv2_install_pretrained_model_from_zip installs it, as a model of nnUNetTrainer."
+        "installed. nnUNetv2_install_pretrained_model_from_zip installs it, as a model of nnUNetTrainer.",
+        allow_abbrev=False,
     )
     parser.add_argument("-d", required=True, help="Dataset id or name")
     parser.add_argument("-o", type=Path, required=True, help="Zip file to write")
@@ -256,11 +251,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted, nothing was exported", file=sys.stderr)
         return 130
     print(f"{args.o}: {args.o.stat().st_size / 1e6:.1f} MB. Where it is to predict:")
-    print(f"    nnUNetv2_install_pretrained_model_from_zip {args.o}")
+    commands = [["nnUNetv2_install_pretrained_model_from_zip", args.o]]
     for model in models:
-        folds = " ".join(str(fold) for fold in model.folds)
-        options = f"-d {model.folder.parent.name} -c {model.configuration} -f {folds} -p {args.p}"
-        print(f"    nnUNetv2_predict -i INPUT_FOLDER -o OUTPUT_FOLDER {options}")
+        options = ["-d", model.folder.parent.name, "-c", model.configuration, "-f", *model.folds, "-p", args.p]
+        commands.append(["nnUNetv2_predict", "-i", "INPUT_FOLDER", "-o", "OUTPUT_FOLDER", *options])
+    for command in commands:
+        print("    " + shlex.join(map(str, command)))
     print(f"It installs as a model of {STOCK_TRAINER}, over one of the same dataset, plans and configuration there.")
     return 0
 

@@ -71,7 +71,8 @@ def shrink_plans(
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=f"Write {SMALL_PLANS}.json beside nnUNetPlans.json: 3d_fullres for a small network. Datasets named "
-        "together get the plans of the first one."
+        "together get the plans of the first one.",
+        allow_abbrev=False,
     )
     parser.add_argument("-d", type=int, nargs="+", required=True, help="Dataset ids")
     parser.add_argument("-features", type=int, nargs="+", default=[8, 16, 32], help="Features per stage")

@@ -11,15 +11,14 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import nnunetv2
 
 from nnunetv2_simple import trainers
-from nnunetv2_simple.files import PARTIAL
+from nnunetv2_simple.files import written_atomically
 
-# nnU-Net imports this module whatever trainer it looks for, so it must not fail. What is in it is kept to what never
-# needs to change: a file of any other content is somebody's own.
+# nnU-Net imports this module whatever trainer it looks for, so it must not fail. It is the same in every version, so
+# that links survive upgrades: a file of any other content is somebody's own.
 LINK = '''"""Hands the trainers of nnunetv2_simple to nnU-Net.
 
 Written by nnUNetv2_simple_trainers --link, removed by nnUNetv2_simple_trainers --unlink.
@@ -28,7 +27,7 @@ Written by nnUNetv2_simple_trainers --link, removed by nnUNetv2_simple_trainers 
 import warnings
 
 try:
-    from nnunetv2_simple.nnunet.trainer_folder import trainer_classes
+    from nnunetv2_simple.trainer_folder import trainer_classes
 
     globals().update(trainer_classes())
 except Exception as error:
@@ -55,7 +54,10 @@ def trainer_classes() -> dict[str, type]:
         name: value
         for module in modules
         for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, nnUNetTrainer) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, nnUNetTrainer)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
     }
 
 
@@ -87,13 +89,8 @@ def link() -> None:
     """
     if is_linked():
         return
-    file = link_file()
-    partial = file.with_name(f"{file.name}{PARTIAL}{uuid4().hex}")
-    try:
-        partial.write_text(LINK)
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_atomically(link_file()) as beside:
+        beside.write_text(LINK)
 
 
 def unlink() -> None:
@@ -110,16 +107,25 @@ def unlink() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Print the folder of the trainers, for the environment variable nnUNet_extTrainer. nnunetv2 before "
-        "2.8.0 does not know that variable: --link the trainers there instead."
+        "2.8.0 does not know that variable: --link the trainers there instead.",
+        allow_abbrev=False,
     )
-    change = parser.add_mutually_exclusive_group()
-    change.add_argument(
+    task = parser.add_mutually_exclusive_group()
+    task.add_argument(
         "--link",
         action="store_true",
         help="[OPTIONAL] Add one module to the installed nnunetv2 that names the trainers",
     )
-    change.add_argument("--unlink", action="store_true", help="[OPTIONAL] Remove that module")
+    task.add_argument("--unlink", action="store_true", help="[OPTIONAL] Remove that module")
+    task.add_argument(
+        "--check",
+        action="store_true",
+        help="[OPTIONAL] Say whether torch, CUDA, torchvision, nnU-Net and nnUNet_extTrainer (or the link) fit "
+        "together, and what to do; the exit status is 1 if they do not",
+    )
     args = parser.parse_args(argv)
+    if args.check:
+        sys.exit(check())
     try:
         if args.link:
             names = ", ".join(sorted(trainer_classes()))  # before anything is written: they must import
@@ -132,6 +138,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(trainer_folder())
     except OSError as error:
         sys.exit(f"ERROR: nnU-Net's package was not changed: {error}")
+
+
+def check() -> int:
+    """Print what :func:`nnunetv2_simple.nnunet.installation.check_installation` finds; return the exit status."""
+    from nnunetv2_simple.nnunet.installation import check_installation  # imports this module
+
+    status = 0
+    for finding in check_installation():
+        print(f"{'ok' if finding.advice is None else 'PROBLEM':<8} {finding.about}: {finding.found}", flush=True)
+        if finding.advice is not None:
+            print(f"         -> {finding.advice}", flush=True)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

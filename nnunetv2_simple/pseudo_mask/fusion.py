@@ -33,8 +33,11 @@ def walker_file(dataset_folder: Path, case: str, label: int) -> Path:
 
 
 def as_stored(probability: np.ndarray) -> np.ndarray:
-    """Return probabilities (z, y, x) in [0, 1] as uint8."""
-    return np.round(255 * probability).astype(np.uint8)
+    """Return probabilities (z, y, x) in [0, 1] as uint8: to the nearest of 255 steps, 127.5 down.
+
+    So what exceeds 0.5 does so when read back, and what does not does not.
+    """
+    return np.ceil(255 * probability - 0.5).astype(np.uint8)
 
 
 def label_digest(label: np.ndarray) -> str:

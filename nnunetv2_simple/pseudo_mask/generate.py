@@ -99,42 +99,6 @@ def generate_pseudo_mask(
     return pseudo_mask, whole
 
 
-def dense_pseudo_mask(
-    image: np.ndarray,
-    extreme_points: Sequence,
-    *,
-    spacing_mm: Sequence[float],
-    beta: float = 130.0,
-    recipe: Recipe = "paper",
-    axes: np.ndarray | None = None,
-    scribbles: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Make a mask without unlabelled voxels: foreground where the last walk's probability exceeds 0.5.
-
-    Args:
-        image: As all others, see :func:`generate_pseudo_mask`.
-        extreme_points: As above.
-        spacing_mm: As above.
-        beta: As above.
-        recipe: As above.
-        axes: As above.
-        scribbles: As above.
-
-    Returns:
-        (z, y, x) bool, the foreground, and (z, y, x) float in [0, 1], the probability; it is 0 outside the box.
-
-    Raises:
-        ValueError: As :func:`generate_pseudo_mask`.
-    """
-    options = PAPER_DEFAULTS | {"beta": beta}
-    _check_options(options, 2, recipe)
-    image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, recipe, axes, scribbles)
-    region, in_region = _last_walk(image, box, scribbles, spacing_mm, recipe, options)
-    probability = np.zeros(image.shape)
-    probability[region] = in_region
-    return probability > 0.5, probability
-
-
 def _last_walk(
     image: np.ndarray, box: LesionBox, scribbles: np.ndarray, spacing_mm: Sequence[float], recipe: str, options: dict
 ) -> tuple[tuple[slice, ...], np.ndarray]:

@@ -1,4 +1,4 @@
-"""The cases that the report shows in pictures, read from the files that comparison.json names."""
+"""The test cases that the report shows in pictures, read from the files that comparison.json names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,70 +7,53 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_simple.images import check_same_geometry, read_volume
-from nnunetv2_simple.report.data import Comparison, UnavailableError, finite, pictured_fold, worst_median_best
+from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.images import read_volume
+from nnunetv2_simple.report.data import Comparison, UnavailableError, worst_median_best
 
 
 @dataclass(frozen=True, eq=False)
 class PicturedCase:
-    """A test case with its reference and what the shown methods predicted.
+    """A test case with its reference and the predictions of the methods that are shown.
 
     Attributes:
         identifier: The case.
-        rank: "worst", "median" or "best", by the Dice of the main method.
-        reference: Labels; carries the geometry.
+        reference_file: Labels.
+        reference: The same, with their geometry.
         predictions: Labels (z, y, x), by the key of the method.
-        dice: By the key of the method; None where it is not known.
+        dice: By the key of the method.
     """
 
     identifier: str
-    rank: str
+    reference_file: Path
     reference: sitk.Image
     predictions: Mapping[str, np.ndarray]
-    dice: Mapping[str, float | None]
+    dice: Mapping[str, float]
 
 
 def pictured_cases(comparison: Comparison) -> dict[str, str]:
     """Return the rank of the worst, median and best case of the main method, by case identifier."""
-    fold = comparison.main["folds"][pictured_fold(comparison, comparison.main)]
-    scores = {case: finite(found.get("dice")) for case, found in fold["cases"].items()}
-    return worst_median_best({case: score for case, score in scores.items() if score is not None})
+    fold = comparison.main["folds"][comparison.pictured_fold(comparison.main)]
+    return worst_median_best({case: scores["dice"] for case, scores in fold["cases"].items()})
 
 
-def foreground_labels(comparison: Comparison) -> dict[str, int]:
-    """Return the foreground labels by name.
-
-    Raises:
-        UnavailableError: If comparison.json has none.
-    """
-    labels = comparison.setting("labels")
-    labels = {name: label for name, label in labels.items() if name not in ("background", "ignore")}
-    if not labels:
-        raise UnavailableError("comparison.json names no foreground label")
-    return labels
-
-
-def read_case(comparison: Comparison, identifier: str, rank: str) -> PicturedCase:
+def read_case(comparison: Comparison, identifier: str) -> PicturedCase:
     """Read the masks of a test case.
 
     Raises:
         UnavailableError: If a file is not there or does not fit the reference.
     """
-    ending = comparison.setting("file_ending")
-    reference = read_image(reference_file(comparison, identifier))
-    predictions, dice = {}, {}
-    for method in comparison.shown:
-        fold = method["folds"][pictured_fold(comparison, method)]
-        if identifier not in fold["cases"]:
-            continue
-        file = Path(str(fold.get("predictions"))) / f"{identifier}{ending}"
-        predictions[method["key"]] = read_array_like(file, reference, reference_file(comparison, identifier))
-        dice[method["key"]] = finite(fold["cases"][identifier].get("dice"))
-    return PicturedCase(identifier, rank, reference, predictions, dice)
-
-
-def reference_file(comparison: Comparison, identifier: str) -> Path:
-    return Path(comparison.setting("references")) / f"{identifier}{comparison.setting('file_ending')}"
+    file_name = f"{identifier}{comparison.settings['file_ending']}"
+    reference_file = Path(comparison.settings["references"]) / file_name
+    reference = read_image(reference_file)
+    folds = {method["key"]: method["folds"][comparison.pictured_fold(method)] for method in comparison.shown}
+    scored = {key: fold for key, fold in folds.items() if identifier in fold["cases"]}
+    predictions = {
+        key: read_array_like(reference, reference_file, Path(fold["predictions"]) / file_name)
+        for key, fold in scored.items()
+    }
+    dice = {key: fold["cases"][identifier]["dice"] for key, fold in scored.items()}
+    return PicturedCase(identifier, reference_file, reference, predictions, dice)
 
 
 def read_image(file: Path) -> sitk.Image:
@@ -85,7 +68,7 @@ def read_image(file: Path) -> sitk.Image:
         raise UnavailableError(str(error)) from error
 
 
-def read_array_like(file: Path, other: sitk.Image, other_file: Path) -> np.ndarray:
+def read_array_like(other: sitk.Image, other_file: Path, file: Path) -> np.ndarray:
     """Read a volume (z, y, x) that must have the geometry of another.
 
     Raises:

@@ -1,6 +1,5 @@
 """A picture of the pseudo-mask of one case: three orthogonal planes through each lesion."""
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,93 +7,145 @@ from typing import TYPE_CHECKING
 
 import matplotlib.style
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from nnunetv2_simple.evaluation.quality import check_case, measure_lesion
-from nnunetv2_simple.evaluation.quality_warnings import case_warnings
-from nnunetv2_simple.report.quality_panel import COLOURS, LesionView, draw_panel, legend_handles, view_lesion
+from nnunetv2_simple.evaluation.quality import LabelledCase
+from nnunetv2_simple.files import written_atomically
+from nnunetv2_simple.report import colours
+from nnunetv2_simple.report.pictures import MARGIN_MM, Outline, draw_slice, intensity_window, save_png
 
 if TYPE_CHECKING:
     from nnunetv2_simple.extreme_points.lesions import Lesion
 
-MAX_ROWS, MAX_NOTES, MAX_LEGEND_COLUMNS = 4, 12, 7
+MAX_ROWS, MAX_NOTES = 4, 12
+WINDOW_MARGIN_MM = 5.0  # the intensities within this margin of the box decide on black and white
+NEAR_VOXELS = 1  # how far from a plane an extreme point still counts as lying in it
+SCRIBBLE_COLOUR = to_rgba(colours.SCRIBBLE, 0.45)
+IN_PLANE = {"markersize": 6, "markerfacecolor": colours.POINT, "markeredgecolor": "white"}
+ELSEWHERE = {"markersize": 4.5, "markerfacecolor": "none", "markeredgecolor": colours.POINT}
 DPI = 90
-WARNING_COLOUR = "#a02000"
-# lengths in inches
-PANEL, LEFT, GAP, LINE, TITLE = 3.2, 0.55, 0.6, 0.2, 0.4
-ABOVE_PANELS, BELOW_PANELS, LEGEND = 0.5, 0.45, 0.5
-WIDTH = LEFT + 3 * PANEL + 2 * GAP + 0.2
+WIDTH, ROW, NOTE, TITLE, LEGEND = 11.5, 4.3, 0.2, 0.4, 0.4  # inches
 
 
-@matplotlib.style.context("default")  # whatever others in this process have set
-def draw_sheet(
-    output_file: str | Path,
-    *,
-    image: np.ndarray,
-    label: np.ndarray,
-    scribbles: np.ndarray,
-    lesions: Sequence["Lesion"],
-    spacing_mm: Sequence[float],
-    ignore_label: int,
-    reference: np.ndarray | None = None,
-    warnings: Sequence[str] = (),
-    title: str,
-) -> None:
+@matplotlib.style.context("default")  # nnU-Net changes the style of the process
+def draw_sheet(output_file: Path, case: LabelledCase, measures: dict, *, title: str) -> None:
     """Draw the pseudo-mask of one case on the three planes through the centre of the box of each lesion.
 
-    One row per lesion, up to four, those with most warnings. All panels of a row have one scale in mm. Which end of an
-    axis is anatomically up is not looked at: the axes count voxels.
+    One row per lesion, up to four, those with most warnings. All panels of a row have one scale in mm. The axes count
+    the voxels of the image: z grows upwards, y downwards and x to the right, whatever they are in the patient.
 
     Args:
         output_file: The PNG to write.
-        image: As all other arguments but the title, see :func:`nnunetv2_simple.evaluation.quality.measure_case`.
-        label: As above.
-        scribbles: As above.
-        lesions: As above.
-        spacing_mm: As above.
-        ignore_label: As above.
-        reference: As above.
-        warnings: As above.
+        case: The case.
+        measures: Its measures, see :func:`nnunetv2_simple.evaluation.quality.measure_case`.
         title: The heading, such as the case identifier.
-
-    Raises:
-        ValueError: As ``measure_case``.
     """
-    seen = {"image": image, "label": label, "scribbles": scribbles, "spacing_mm": spacing_mm}
-    seen |= {"ignore_label": ignore_label}
-    check_case(lesions=lesions, reference=reference, **seen)
-    measured = [measure_lesion(lesion, **seen) for lesion in lesions]
-    worst_first = sorted(range(len(lesions)), key=lambda index: -len(measured[index]["warnings"]))
-    shown = sorted(worst_first[:MAX_ROWS])
-    views = [view_lesion(lesion, reference=reference, **seen) for lesion in [lesions[i] for i in shown] or [None]]
-    headings = [_heading(index + 1, len(lesions), measured[index]) for index in shown]
-    if not lesions:
-        headings = ["no lesion is annotated: planes through the centre of the image"]
-    if len(lesions) > MAX_ROWS:
-        title += f"    ({MAX_ROWS} of {len(lesions)} lesions, those with most warnings)"
-    notes = _wrapped([*warnings, *case_warnings(measured)])
-
-    top = TITLE + LINE * len(notes)
-    row_heights = [ABOVE_PANELS + _panel_sizes(view)[0] + BELOW_PANELS for view in views]
-    figure = Figure(figsize=(WIDTH, top + sum(row_heights) + LEGEND), dpi=DPI)
-    _write(figure, title, top=0.1, size=13, weight="bold")
-    for line, note in enumerate(notes):
-        _write(figure, note, top=TITLE + LINE * line, color=WARNING_COLOUR)
-    for view, heading, row_height in zip(views, headings, row_heights, strict=True):
-        _write(figure, heading, top=top + 0.1)
-        _draw_row(figure, view, top=top + ABOVE_PANELS)
-        top += row_height
-    handles = legend_handles(views)
-    num_columns = min(len(handles), MAX_LEGEND_COLUMNS)
-    figure.legend(handles=handles, loc="lower center", ncols=num_columns, fontsize=8, frameon=False)
-    _save_small(figure, Path(output_file))
+    measured = measures["lesions"]
+    worst_first = sorted(range(len(measured)), key=lambda index: -len(measured[index]["warnings"]))
+    rows = {
+        _heading(index + 1, measured): _LesionView(case, case.lesions[index])
+        for index in sorted(worst_first[:MAX_ROWS])
+    } or {"no lesion is annotated: planes through the centre of the image": _LesionView(case, None)}
+    if len(measured) > MAX_ROWS:
+        title += f"    ({MAX_ROWS} of {len(measured)} lesions, those with most warnings)"
+    notes = _wrapped(measures["warnings"])
+    top = TITLE + NOTE * len(notes)
+    height = top + ROW * len(rows) + LEGEND
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
+    text = {"x": 0.01, "va": "top", "ha": "left", "parse_math": False}
+    figure.text(y=1 - 0.1 / height, s=title, size=13, weight="bold", **text)
+    figure.text(y=1 - TITLE / height, s="\n".join(notes), size=9, linespacing=1.5, color=colours.WARNING, **text)
+    figure.set_layout_engine("constrained", h_pad=0.08, rect=(0, LEGEND / height, 1, 1 - (top + LEGEND) / height))
+    for part, (heading, view) in zip(figure.subfigures(len(rows), squeeze=False)[:, 0], rows.items(), strict=True):
+        part.suptitle(heading, size=9, x=0.01, ha="left")
+        for across, axes in enumerate(part.subplots(1, 3)):
+            view.draw(axes, across)
+    handles = _legend([outline for view in rows.values() for outline in view.outlines])
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, columnspacing=1.2, frameon=False)
+    output_file.parent.mkdir(parents=True, exist_ok=True)
+    with written_atomically(output_file) as beside:
+        save_png(figure, beside)
 
 
-def _heading(number: int, num_lesions: int, measures: dict) -> str:
-    name = f"lesion {number} of {num_lesions}, label {measures['label']}, " if num_lesions > 1 else ""
+class _LesionView:
+    """The block of the image around the box of a lesion; of a case without lesions (None) the whole image."""
+
+    def __init__(self, case: LabelledCase, lesion: "Lesion | None"):
+        region = near = block = tuple(slice(0, n) for n in case.image.shape)
+        self.points, own_label = np.empty((0, 3), dtype=int), 1
+        if lesion is not None:
+            region, near = (case.region(lesion, margin_mm) for margin_mm in (MARGIN_MM, WINDOW_MARGIN_MM))
+            block, self.points, own_label = case.box(lesion).slices, lesion.extreme_points, lesion.label
+        labels = case.label[region]
+        others = (labels != 0) & (labels != case.ignore_label) & (labels != own_label)
+        self.outlines = [
+            Outline("unlabelled", labels == case.ignore_label, colours.UNLABELLED, width=1.0),
+            Outline("foreground of another label", others, colours.OTHER_LABEL),
+            Outline("foreground", labels == own_label, colours.FOREGROUND),
+        ]
+        if lesion is not None:
+            self.outlines.insert(1, Outline("box", case.box(lesion).contains(region), colours.BOX, ":", width=1.0))
+        if case.reference is not None:
+            inside = case.reference[region] == own_label
+            self.outlines.append(Outline("reference (evaluation only)", inside, colours.REFERENCE, "--"))
+        self.image, self.scribbles = case.image[region], case.scribbles[region]
+        self.corner = [side.start for side in region]
+        self.centre = [(side.start + side.stop - 1) // 2 for side in block]
+        self.window = intensity_window(case.image[near])
+        self.spacing_mm, self.side_mm = case.spacing_mm, np.multiply(self.image.shape, case.spacing_mm).max()
+
+    def draw(self, axes: Axes, across: int) -> None:
+        """Draw the plane through the centre across one axis (0 z, 1 y, 2 x)."""
+        rows, columns = (axis for axis in range(3) if axis != across)
+        index = self.centre[across]
+        plane = tuple(index - self.corner[across] if axis == across else slice(None) for axis in range(3))
+        scribbles = self.scribbles[plane][..., None] * np.array(SCRIBBLE_COLOUR)
+        draw_slice(
+            axes,
+            self.image[plane],
+            [outline._replace(mask=outline.mask[plane]) for outline in self.outlines],
+            window=self.window,
+            overlay=scribbles,
+            corner=(self.corner[rows], self.corner[columns]),
+        )
+        for point in self.points:
+            style = IN_PLANE if abs(point[across] - index) <= NEAR_VOXELS else ELSEWHERE
+            axes.plot(point[columns], point[rows], "o", clip_on=False, zorder=5, **style)
+        for axis, centre_and_extend in ((rows, axes.set_ylim), (columns, axes.set_xlim)):  # squares of one size in mm
+            middle = self.corner[axis] + (self.image.shape[axis] - 1) / 2
+            half = self.side_mm / self.spacing_mm[axis] / 2
+            centre_and_extend(middle - half, middle + half)
+        if rows == 1:
+            axes.invert_yaxis()
+        axes.set_aspect(self.spacing_mm[rows] / self.spacing_mm[columns])
+        axes.set(xlabel="zyx"[columns], ylabel="zyx"[rows], facecolor="0.2")
+        axes.set_title(f"{'zyx'[across]} = {index}", fontsize=9, pad=3)
+        axes.tick_params(labelsize=7, length=2, pad=2)
+        axes.locator_params(nbins=5, integer=True, min_n_ticks=1)
+
+
+def _legend(outlines: Sequence[Outline]) -> list[Artist]:
+    """Return the entries of the legend: of every outline that is drawn, the scribbles and the points."""
+    drawn = {outline.name: outline for outline in outlines if outline.mask.any()}
+    handles: list[Artist] = [
+        # a white line would not show on the sheet
+        Line2D([], [], color="grey" if o.colour == colours.BOX else o.colour, ls=o.style, lw=o.width, label=o.name)
+        for o in drawn.values()
+    ]
+    handles.append(Patch(color=SCRIBBLE_COLOUR, label="scribbles"))
+    for where, style in ((f"in the plane (± {NEAR_VOXELS})", IN_PLANE), ("elsewhere", ELSEWHERE)):
+        handles.append(Line2D([], [], marker="o", linestyle="", label=f"extreme point {where}", **style))
+    return handles
+
+
+def _heading(number: int, measured: Sequence[dict]) -> str:
+    measures = measured[number - 1]
+    name = f"lesion {number} of {len(measured)}, label {measures['label']}, " if len(measured) > 1 else ""
     contrast = "undefined" if measures["contrast"] is None else f"{measures['contrast']:.2f}"
     return (
         f"{name}{measures['source']}:   box {' × '.join(f'{mm:.3g}' for mm in measures['box_size_mm'])} mm (z × y × x)"
@@ -108,52 +159,3 @@ def _wrapped(warnings: Sequence[str]) -> list[str]:
     if len(lines) > MAX_NOTES:
         lines[MAX_NOTES - 1 :] = [f"... and more, {len(warnings)} warnings in all"]
     return lines
-
-
-def _panel_sizes(view: LesionView) -> tuple[float, float]:
-    """Return the height of the highest panel of a row in inches, and inches per mm."""
-    scale = PANEL / max(view.size_mm)
-    return scale * max(view.size_mm[0], view.size_mm[1]), scale
-
-
-def _draw_row(figure: Figure, view: LesionView, *, top: float) -> None:
-    """Draw the planes across z, y and x, their tops ``top`` inches below that of the figure."""
-    figure_height = figure.get_figheight()
-    row_height, scale = _panel_sizes(view)
-    for across in range(3):
-        height, width = (scale * mm for axis, mm in enumerate(view.size_mm) if axis != across)
-        left = LEFT + across * (PANEL + GAP) + (PANEL - width) / 2
-        bottom = figure_height - top - (row_height + height) / 2
-        panel = figure.add_axes((left / WIDTH, bottom / figure_height, width / WIDTH, height / figure_height))
-        draw_panel(panel, view, across=across)
-
-
-def _write(figure: Figure, text: str, *, top: float, size: float = 9, **style) -> None:
-    """Write one line at the left, ``top`` inches below the top of the figure."""
-    y = 1 - top / figure.get_figheight()
-    figure.text(0.1 / WIDTH, y, text, va="top", fontsize=size, parse_math=False, **style)
-
-
-def _save_small(figure: Figure, file: Path) -> None:
-    """Write a PNG with a palette, beside its place first."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    picture.quantize(palette=_palette(), dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
-    os.replace(partial, file)
-
-
-def _palette() -> Image.Image:
-    """Return a palette of greys and of every colour blended with black, greys and white."""
-    greys = np.linspace(0, 1, 64)[:, None] * np.ones(3)
-    blends = [
-        (1 - share) * grey + share * np.array(to_rgb(colour))
-        for colour in (*COLOURS, WARNING_COLOUR)
-        for share in (0.25, 0.45, 0.75, 1)
-        for grey in (0, 0.2, 0.4, 0.6, 0.8, 1)
-    ]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(np.rint(255 * np.concatenate([greys, blends])).astype(np.uint8).tobytes())
-    return palette

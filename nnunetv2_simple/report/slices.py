@@ -1,144 +1,189 @@
-"""Slices through an image with the outlines of masks on them, as pictures within the page."""
+"""Slices of the worst, median and best case: predictions of test cases, pseudo-masks of training cases."""
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
+import SimpleITK as sitk
 
-from nnunetv2_simple.report.quality_panel import (
-    FOREGROUND_COLOUR,
-    REFERENCE_COLOUR,
-    UNLABELLED_COLOUR,
-    WINDOW_PERCENTILES,
+from nnunetv2_simple.evaluation.metrics import dice
+from nnunetv2_simple.images import spacing_zyx_mm
+from nnunetv2_simple.report.cases import pictured_cases, read_array_like, read_case, read_image
+from nnunetv2_simple.report.data import Comparison, UnavailableError, worst_median_best
+from nnunetv2_simple.report.pictures import (
+    Outline,
+    field_of_view,
+    intensity_window,
+    label_outlines,
+    largest_slice,
+    reference_outlines,
+    slice_picture,
 )
+from nnunetv2_simple.report.rendering import percent
 
-MARGIN_MM, MIN_SIDE_MM = 15.0, 50.0
-PANEL_INCHES, DPI = 3.6, 120
-LABEL_COLOURS = (
-    FOREGROUND_COLOUR,
-    "#ff8fd0",
-    "#c08bff",
-    "#ffffff",
-    "#ff7a4d",
-)  # from the sixth label on from the start
+INITIAL, WALKER, PSEUDO_MASK = "initial pseudo-mask", "random walker, dense", "final pseudo-mask"
+REFERENCE = "reference"
+MAX_RATED = 24  # the number of training cases among which the worst, median and best one are chosen
 
 
-def slice_across(masks: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> tuple[int, int]:
-    """Choose the slice to show: across the axis of the thickest slices, where the first mask with any voxel is largest.
+def prediction_slices(comparison: Comparison) -> dict:
+    """Return, for the worst, median and best test case, a slice with the prediction of each shown method.
+
+    Reference:
+        Zhong & Wang, SimPLe, MICCAI 2023, Fig. 4.
+    """
+
+    def draw(identifier: str) -> tuple[list, list]:
+        case = read_case(comparison, identifier)
+        file_name = f"{identifier}_{comparison.channel:04d}{comparison.settings['file_ending']}"
+        image = read_array_like(case.reference, case.reference_file, Path(comparison.settings["images"]) / file_name)
+        shown = {method["key"]: method["title"] for method in comparison.shown}
+        masks = {shown[key]: (labels, case.dice[key]) for key, labels in case.predictions.items()}
+        reference = sitk.GetArrayFromImage(case.reference)
+        return _panels(image, masks, reference, comparison.settings["labels"], spacing_zyx_mm(case.reference))
+
+    return _rows(pictured_cases(comparison), draw) | {"fold": comparison.pictured_fold(comparison.main)}
+
+
+def training_stages(comparison: Comparison) -> dict:
+    """Return the pictures of the worst, median and best training case at each stage, and how they were chosen.
+
+    Raises:
+        UnavailableError: If the weak dataset is not there.
+
+    Reference:
+        Zhong & Wang, SimPLe, MICCAI 2023, Fig. 3.
+    """
+    foreground = comparison.settings["labels"]
+    images, stages = find_training_cases(comparison)
+    rated = PSEUDO_MASK if PSEUDO_MASK in stages else INITIAL
+    chosen, num_rated = _choose(stages[rated], stages.get(REFERENCE), list(foreground.values()))
+
+    def draw(case: str) -> tuple[list, list]:
+        image = read_image(images[case])
+        found = {
+            stage: read_array_like(image, images[case], files[case]) for stage, files in stages.items() if case in files
+        }
+        reference = found.pop(REFERENCE, None)
+        masks = {
+            stage: (labels, None if reference is None else mean_dice(labels, reference, list(foreground.values())))
+            for stage, labels in found.items()
+        }
+        return _panels(sitk.GetArrayFromImage(image), masks, reference, foreground, spacing_zyx_mm(image))
+
+    absent = [stage for stage in (WALKER, PSEUDO_MASK, REFERENCE) if stage not in stages]
+    return _rows(chosen, draw) | {"rated": rated, "num_rated": num_rated, "absent": absent}
+
+
+def _rows(cases: Mapping[str, str], draw: Callable[[str], tuple[list, list]]) -> dict:
+    """Draw each case, by its rank; return the rows of pictures and the legend of what is seen in them."""
+    rows, legend = [], {}
+    for case, rank in cases.items():
+        row = {"title": f"{rank.capitalize()}: {case}" if rank else case, "panels": [], "problem": ""}
+        try:
+            row["panels"], outlines = draw(case)
+            legend |= {outline.name: outline for outline in outlines if outline.mask.any()}
+        except UnavailableError as reason:
+            row["problem"] = str(reason)
+        rows.append(row)
+    return {"rows": rows, "legend": sorted(legend.values(), key=lambda outline: outline.name == REFERENCE)}
+
+
+def _panels(
+    image: np.ndarray,
+    masks: Mapping[str, tuple[np.ndarray, float | None]],
+    reference: np.ndarray | None,
+    foreground: Mapping[str, int],
+    spacing_mm: Sequence[float],
+) -> tuple[list[tuple[str, str, str]], list[Outline]]:
+    """Draw the slice on which the reference is largest: the image alone, then with each mask and the reference.
 
     Args:
-        masks: bool (z, y, x), the more important first.
+        image: (z, y, x).
+        masks: Labels (z, y, x) and their Dice, by title.
+        reference: Labels (z, y, x).
+        foreground: The foreground labels by name.
         spacing_mm: Voxel size (z, y, x).
 
     Returns:
-        The axis, and the place of the slice on it; the middle if all masks are empty.
+        Address, title and detail of each picture; all that is drawn in them.
     """
-    across = int(np.argmax(spacing_mm))
-    others = tuple(axis for axis in range(3) if axis != across)
-    largest = next((mask for mask in masks if mask.any()), None)
-    if largest is None:
-        return across, masks[0].shape[across] // 2
-    return across, int(largest.sum(axis=others).argmax())
+    labels = [*([] if reference is None else [reference]), *(found for found, _ in masks.values())]
+    across, index = largest_slice([np.isin(found, list(foreground.values())) for found in labels], spacing_mm)
+    plane = tuple(index if axis == across else slice(None) for axis in range(3))
+    pixel_mm = [mm for axis, mm in enumerate(spacing_mm) if axis != across]
+    block = field_of_view(np.any([found[plane] != 0 for found in labels], axis=0), pixel_mm)
+    pixels = image[plane][block]
+    truth = [] if reference is None else reference_outlines(reference[plane][block], foreground)
+    pictures = [("image", f"{'zyx'[across]} = {index}", [])]
+    for title, (found, score) in masks.items():
+        outlines = [*label_outlines(found[plane][block], foreground), *truth]
+        pictures.append((title, "" if score is None else f"Dice {percent(score)}", outlines))
+    options = {"spacing_mm": pixel_mm, "window": intensity_window(pixels)}
+    panels = [(slice_picture(pixels, outlines, **options), title, detail) for title, detail, outlines in pictures]
+    return panels, [outline for _, _, outlines in pictures for outline in outlines]
 
 
-def window_around(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[slice, slice]:
-    """Return a window, square in mm as far as the image reaches, around the pixels of a mask and a margin.
+def find_training_cases(comparison: Comparison) -> tuple[dict[str, Path], dict[str, dict[str, Path]]]:
+    """Find the stages of the training cases; those without a single file are left out.
 
-    Args:
-        mask: bool (rows, columns); an empty one stands for the whole slice.
-        spacing_mm: Pixel size (rows, columns).
+    Returns:
+        The image to show, by case identifier; the label files of each stage by case identifier, the reference last.
+
+    Raises:
+        UnavailableError: If the weak dataset is not there.
     """
-    if not mask.any():
-        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
-    ends = [(int(found.min()), int(found.max()) + 1) for found in np.nonzero(mask)]
-    lengths_mm = [(stop - start) * mm + 2 * MARGIN_MM for (start, stop), mm in zip(ends, spacing_mm, strict=True)]
-    half_mm = max(*lengths_mm, MIN_SIDE_MM) / 2
-    window = []
-    for (start, stop), mm, size in zip(ends, spacing_mm, mask.shape, strict=True):
-        centre, half = (start + stop) / 2, half_mm / mm
-        window.append(slice(max(int(np.floor(centre - half)), 0), min(int(np.ceil(centre + half)), size)))
-    return tuple(window)
+    weak, ending = comparison.dataset_folder("weak"), comparison.settings["file_ending"]
+    cases = sorted(file.name.removesuffix(ending) for file in (weak / "labelsTr").glob(f"*{ending}"))
+    fold = comparison.main["folds"][comparison.pictured_fold(comparison.main)]
+    folders = {
+        INITIAL: weak / "labelsTr",
+        WALKER: _labels_of(comparison, "walker"),
+        PSEUDO_MASK: Path(fold["model_folder"]) / "pseudo_masks",
+        REFERENCE: weak / "referencesTr" if (weak / "referencesTr").is_dir() else _labels_of(comparison, "dense"),
+    }
+    stages = {
+        stage: {case: folder / f"{case}{ending}" for case in cases if (folder / f"{case}{ending}").is_file()}
+        for stage, folder in folders.items()
+        if folder is not None
+    }
+    images = {case: weak / "imagesTr" / f"{case}_{comparison.channel:04d}{ending}" for case in cases}
+    return images, {stage: files for stage, files in stages.items() if files}
 
 
-def draw_slice(
-    pixels: np.ndarray,
-    outlines: Sequence[tuple[np.ndarray, str, str]],
-    *,
-    spacing_mm: Sequence[float],
-    grey_range: tuple[float, float],
-) -> str:
-    """Draw a slice with outlines and return it as a data URL of a PNG.
-
-    Args:
-        pixels: (rows, columns).
-        outlines: Masks of the same shape, each with colour and line style.
-        spacing_mm: Pixel size (rows, columns).
-        grey_range: The intensities shown black and white.
-    """
-    height_mm, width_mm = (n * mm for n, mm in zip(pixels.shape, spacing_mm, strict=True))
-    scale = PANEL_INCHES / max(height_mm, width_mm)
-    # a picture of at least 0.1 inch, for slices much longer than wide
-    figure = Figure(figsize=(max(scale * width_mm, 0.1), max(scale * height_mm, 0.1)), dpi=DPI)
-    panel = figure.add_axes((0, 0, 1, 1))
-    panel.set_axis_off()
-    panel.imshow(pixels, cmap="gray", vmin=grey_range[0], vmax=grey_range[1], aspect="auto", interpolation="bicubic")
-    rows, columns = (np.arange(-1, n + 1) for n in pixels.shape)
-    for mask, colour, style in outlines:
-        if mask.any():  # padded, so that outlines close at the border
-            panel.contour(
-                columns, rows, np.pad(mask, 1), levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.6
-            )
-    panel.set(xlim=(-0.5, pixels.shape[1] - 0.5), ylim=(pixels.shape[0] - 0.5, -0.5))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+def _labels_of(comparison: Comparison, labels: str) -> Path | None:
+    try:
+        return comparison.dataset_folder(labels) / "labelsTr"
+    except UnavailableError:
+        return None  # this stage is left out, and the page says so
 
 
-def grey_range_of(pixels: np.ndarray) -> tuple[float, float]:
-    """Return the intensities to show black and white."""
-    low, high = np.percentile(pixels, WINDOW_PERCENTILES)
-    return float(low), float(max(high, low + np.finfo(np.float32).eps))
+def _choose(
+    files: Mapping[str, Path], references: Mapping[str, Path] | None, foreground: Sequence[int]
+) -> tuple[dict[str, str], int]:
+    """Choose three training cases; return the rank of each, and among how many they were chosen (0: not by Dice)."""
+    if references is None:
+        return dict.fromkeys(_spread(list(files), 3), ""), 0
+    scores = {}
+    for case in _spread([case for case in files if case in references], MAX_RATED):
+        try:
+            reference = read_image(references[case])
+            mask = read_array_like(reference, references[case], files[case])
+        except UnavailableError:
+            continue  # a damaged file costs the case its rank, nothing else
+        scores[case] = mean_dice(mask, sitk.GetArrayFromImage(reference), foreground)
+    known = {case: score for case, score in scores.items() if score is not None}
+    return worst_median_best(known), len(known)
 
 
-def label_outlines(labels: np.ndarray, foreground: Sequence[int]) -> list[tuple[np.ndarray, str, str]]:
-    """Return one outline per foreground label."""
-    return [(labels == label, LABEL_COLOURS[place % len(LABEL_COLOURS)], "-") for place, label in enumerate(foreground)]
+def _spread(cases: Sequence[str], number_of: int) -> list[str]:
+    """Return that many cases, evenly spread over all."""
+    places = np.linspace(0, len(cases) - 1, min(number_of, len(cases))).round().astype(int)
+    return [cases[place] for place in places]
 
 
-def reference_outlines(labels: np.ndarray, foreground: Sequence[int]) -> list[tuple[np.ndarray, str, str]]:
-    return [(labels == label, REFERENCE_COLOUR, (0, (3, 2))) for label in foreground]
-
-
-def panel_html(picture: str, title: str, detail: str, *, alt: str) -> str:
-    """Return a picture with its caption; title and detail are HTML."""
-    return (
-        f'<figure><img src="{picture}" alt="{escape(alt)}"><figcaption>{title}<br>'
-        f'<span class="range">{detail}</span></figcaption></figure>'
-    )
-
-
-def legend_html(labels: Mapping[str, int], *, mask: str, unlabelled: bool = False, reference: bool = True) -> str:
-    """Return which colour stands for what.
-
-    Args:
-        labels: Foreground labels by name.
-        mask: What the masks are.
-        unlabelled: Whether unlabelled voxels are outlined.
-        reference: Whether references are.
-    """
-    names = [mask] if len(labels) == 1 else [f"{mask}: {name}" for name in labels]
-    entries = [(name, LABEL_COLOURS[place % len(LABEL_COLOURS)], "solid") for place, name in enumerate(names)]
-    entries += [("reference", REFERENCE_COLOUR, "dashed")] if reference else []
-    entries += [("unlabelled", UNLABELLED_COLOUR, "solid")] if unlabelled else []
-    keys = "".join(
-        f'<span><i style="border-top:3px {style} {colour}"></i>{escape(name)}</span>' for name, colour, style in entries
-    )
-    return f'<p class="legend">{keys}</p>'
+def mean_dice(mask: np.ndarray, reference: np.ndarray, foreground: Sequence[int]) -> float | None:
+    """Return the mean Dice over the labels that occur in either array; None if none does."""
+    pairs = [(mask == label, reference == label) for label in foreground]
+    values = [dice(found, true) for found, true in pairs if found.any() or true.any()]
+    return float(np.mean(values)) if values else None

@@ -9,8 +9,9 @@ from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAu
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_simple.nnunet.training_log import SEED_IN_LOG
+
 SEED_VARIABLE = "nnUNet_simple_seed"
-SEED_IN_LOG = "Seed of all random numbers:"
 
 
 class SeededTrainer(nnUNetTrainer):

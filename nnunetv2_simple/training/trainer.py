@@ -23,6 +23,7 @@ from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_simple.nnunet.training_log import PHASE_IN_LOG
 from nnunetv2_simple.nnunet.versions import logged_values
 from nnunetv2_simple.parallel import children_end_on_sigterm
 from nnunetv2_simple.training.checks import (
@@ -156,7 +157,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         index = self.phases.index(self.phase)
         if index > 0:
             self._save_checkpoint_before_epoch(f"checkpoint_{self.phases[index - 1].name}.pth")
-        self.print_to_log_file(f"Phase {self.phase.name}: {self.phase}")
+        self.print_to_log_file(f"{PHASE_IN_LOG} {self.phase.name}: {self.phase}")
         if self.learns_pseudo_masks:
             self._close_feature_tap()
             self.write_pseudo_masks(network_weight=self.phase.network_weight)

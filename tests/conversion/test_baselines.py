@@ -2,15 +2,11 @@
 
 import json
 import shutil
-import warnings
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
-from scipy import ndimage, sparse
-from scipy.sparse.linalg import spsolve
-from skimage.segmentation import random_walker
 from support.conversion_cases import (
     array_of,
     dies_after,
@@ -23,17 +19,9 @@ from support.conversion_cases import (
     write_points,
 )
 
-from nnunetv2_simple.conversion import baselines_command as rivals
-from nnunetv2_simple.conversion.baseline_labels import rival_label
-from nnunetv2_simple.conversion.baselines import is_of, rival_dataset_name, write_rival_dataset
-from nnunetv2_simple.extreme_points.box import LesionBox
-from nnunetv2_simple.pseudo_mask.generate import (
-    dense_pseudo_mask,
-    draw_scribbles,
-    generate_pseudo_mask,
-    merge_pseudo_masks,
-)
-from nnunetv2_simple.pseudo_mask.robust_recipe import contrast_weights, intensity_log_odds, shape_log_odds
+from nnunetv2_simple.conversion.baselines import baseline_dataset_name, is_up_to_date, write_baseline
+from nnunetv2_simple.pseudo_mask.fusion import as_stored, walker_file
+from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks
 
 SHAPE, SPACING_MM = (10, 26, 28), (2.7, 1.1, 0.8)
 LESIONS = {  # class: points (z, y, x); their boxes overlap
@@ -85,8 +73,11 @@ def convert(folder, monkeypatch, *options):
 
 
 def derive(folder, monkeypatch, kind, *options, dataset_id=7):
-    words = ["-weak", 5, "-kind", kind, "-d", dataset_id, *options]
-    return run(monkeypatch, folder / "raw", *words, main=rivals.main)
+    return run(monkeypatch, folder / "raw", *command(kind, dataset_id), *options)
+
+
+def command(kind, baseline_id=7, converted_id=5):
+    return ["-d", converted_id, "-baseline", kind, "-baseline_id", baseline_id]
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +102,8 @@ def training_cases():
 # -------------------------------------------------------------------------------------------------------------- labels
 
 
-def in_box_of(points):
-    inside = np.zeros(SHAPE, dtype=bool)
-    inside[tuple(slice(a, b + 1) for a, b in zip(np.min(points, axis=0), np.max(points, axis=0), strict=True))] = True
-    return inside
+def baseline(folder, kind):
+    return folder / "raw" / f"Dataset007_Weak_{kind}"
 
 
 def the_larger_wins(foregrounds, certainties):
@@ -123,97 +112,43 @@ def the_larger_wins(foregrounds, certainties):
     return np.where(foregrounds[0] | foregrounds[1], np.where(tumor > node, 1, 2), 0)
 
 
-def published_probability(image, points, *, beta):
-    """The last of eight walks by scikit-image; its standard deviation is that of the box and its margins."""
-    in_box = in_box_of(points)
-    scribbles = draw_scribbles(image, points, spacing_mm=SPACING_MM)
-    lower, upper = np.min(points, axis=0), np.max(points, axis=0) + 1
-    margins = zip(lower, upper, (10, 20, 20), SHAPE, strict=True)
-    crop = tuple(slice(max(a - m, 0), min(b + m, n)) for a, b, m, n in margins)
-    seeds = np.where(scribbles, 1, np.where(in_box, 0, 2))[crop]
-    for _ in range(8):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about probabilities slightly outside [0, 1]
-            options = {"beta": beta, "mode": "bf", "spacing": SPACING_MM, "return_full_prob": True}
-            found = random_walker(image[crop], seeds, **options)[0]
-        seeds[found > 0.8], seeds[found < 0.1] = 1, 2
-    probability = np.zeros(SHAPE)
-    probability[crop] = found
-    return probability
-
-
-def robust_probability(image, points):
-    """A direct solution of the walk with prior, in the box and a fifth of it around."""
-    lower, upper = np.min(points, axis=0), np.max(points, axis=0)
-    margin = [max(3, round(0.2 * (b - a + 1))) for a, b in zip(lower, upper, strict=True)]
-    region = tuple(
-        slice(max(a - m, 0), min(b + 1 + m, n)) for a, b, m, n in zip(lower, upper, margin, SHAPE, strict=True)
-    )
-    grid = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
-    half = (upper - lower + 1) / 2
-    radius = np.sqrt(sum(((g - c) / h) ** 2 for g, c, h in zip(grid, (lower + upper) / 2, half, strict=True)))[region]
-    touching_radius = LesionBox(np.array(points), shape=SHAPE, spacing_mm=SPACING_MM).touching_radius(region)
-    in_box, seeds = in_box_of(points)[region], draw_scribbles(image, points, spacing_mm=SPACING_MM, recipe="robust")
-    seeds = seeds[region]
-    logit = np.where(in_box, shape_log_odds(touching_radius), -np.inf)
-    logit = logit + intensity_log_odds(image[region], 1 / (1 + np.exp(-logit)))
-    prior = 1 / (1 + np.exp(-logit))
-    background = ~in_box | (radius > np.sqrt(2)) & ~seeds
-
-    index = np.arange(radius.size).reshape(radius.shape)
-    matrix = sparse.lil_array((radius.size, radius.size))
-    for axis, weights in enumerate(contrast_weights(image[region], spacing_mm=SPACING_MM)):
-        first, second = np.delete(index, -1, axis).ravel(), np.delete(index, 0, axis).ravel()
-        matrix[first, second] = matrix[second, first] = weights.ravel()
-    free = np.flatnonzero(~(seeds | background).ravel())
-    matrix = matrix.tocsr()
-    system = sparse.diags_array(matrix.sum(axis=1) + 0.02) - matrix
-    known = matrix[free] @ seeds.ravel().astype(float) + 0.02 * prior.ravel()[free]
-    solved = seeds.astype(float).ravel()
-    solved[free] = spsolve(system[free][:, free].tocsc(), known)
-    probability = np.zeros(SHAPE)
-    probability[region] = solved.reshape(radius.shape)
-    components, _ = ndimage.label(probability > 0.5, np.ones((3, 3, 3)))
-    on_scribbles = np.unique(components[region][seeds])
-    return np.isin(components, on_scribbles), probability
-
-
-def test_walker_of_the_recipe_paper_equals_scikit_image(tmp_path, monkeypatch):
+@pytest.mark.parametrize("options", [[], ["-recipe", "paper", "-beta", 400]])
+def test_walker_is_what_the_conversions_walks_find_most_probable(tmp_path, monkeypatch, options):
     make_source(tmp_path, upright_image)
-    convert(tmp_path, monkeypatch, "-recipe", "paper", "-beta", 400)
+    convert(tmp_path, monkeypatch, *options)
     assert derive(tmp_path, monkeypatch, "walker") == 0
+    recipe = {"recipe": "paper", "beta": 400} if options else {"recipe": "robust"}
     for seed, case in training_cases():
-        found = [published_probability(walker_image(seed), points, beta=400) for points in LESIONS.values()]
-        expected = the_larger_wins([p > 0.5 for p in found], found)
-        assert ((found[0] > 0.5) & (found[1] > 0.5)).any()
-        label = array_of(tmp_path / "raw" / "Dataset007_Weak_walker" / "labelsTr" / f"{case}.nii.gz")
+        walks = [
+            generate_pseudo_mask(walker_image(seed), points, spacing_mm=SPACING_MM, return_probability=True, **recipe)[
+                1
+            ]
+            for points in LESIONS.values()
+        ]
+        expected = np.argmax([(1 - walks[0]) * (1 - walks[1]), *walks], axis=0)
+        label = array_of(baseline(tmp_path, "walker") / "labelsTr" / f"{case}.nii.gz")
         assert label.dtype == np.uint8
-        assert np.count_nonzero(label != expected) <= 1
-
-
-def test_walker_of_the_recipe_robust_equals_a_direct_solution(folder, monkeypatch):
-    assert derive(folder, monkeypatch, "walker") == 0
-    for seed, case in training_cases():
-        found = [robust_probability(walker_image(seed), points) for points in LESIONS.values()]
-        expected = the_larger_wins(*zip(*found, strict=True))
-        label = array_of(folder / "raw" / "Dataset007_Weak_walker" / "labelsTr" / f"{case}.nii.gz")
-        assert np.count_nonzero(label != expected) <= 1
         assert set(np.unique(label)) == {0, 1, 2}
+        assert np.count_nonzero(label != expected) <= 0.001 * label.size  # stored in steps of 1 / 255
 
 
-def test_foreground_of_the_recipe_robust_hangs_on_the_scribbles():
-    """A bright ball with bright spikes, where the scribbles run, and a bright cube that is no part of it."""
-    image = np.random.default_rng(0).normal(0, 1, (24, 24, 24))
-    image[((np.indices(image.shape) - 11) ** 2).sum(axis=0) <= 25] += 100
-    image[3:21, 11, 11] = image[11, 3:21, 11] = image[11, 11, 3:21] = 100
-    cube = (slice(15, 18),) * 3
-    image[cube] = 100
-    points = [[3, 11, 11], [20, 11, 11], [11, 3, 11], [11, 20, 11], [11, 11, 3], [11, 11, 20]]
-    foreground, probability = dense_pseudo_mask(image, points, spacing_mm=(1.0, 1.0, 1.0), recipe="robust")
-    np.testing.assert_array_equal(foreground, probability > 0.5)
-    np.testing.assert_array_equal(probability[cube], 0.5)  # as bright as the ball, and yet it may be another lesion
-    assert foreground[11, 11, 11]
-    assert probability[:3].max() == probability[21:].max() == 0
+def test_a_probability_of_one_half_is_no_foreground(folder, monkeypatch):
+    """The recipe robust gives it to what is as bright as the lesion but loose: it may be another one."""
+    probabilities = np.zeros(SHAPE)
+    probabilities[2, 3, :4] = 0.5, 0.51, 1, 0.49
+    for label, probability in ((1, probabilities), (2, np.zeros(SHAPE))):
+        write(upright_image(as_stored(probability)), walker_file(folder / "raw" / WEAK, "case_0", label))
+    assert derive(folder, monkeypatch, "walker") == 0
+    label = array_of(baseline(folder, "walker") / "labelsTr" / "case_0.nii.gz")
+    assert label[2, 3, :4].tolist() == [0, 1, 1, 0]
+    assert label.sum() == 2
+
+
+def test_walker_reads_no_image(folder, monkeypatch):
+    for file in (folder / "raw" / WEAK / "imagesTr").iterdir():
+        file.write_bytes(b"")
+    assert derive(folder, monkeypatch, "walker") == 0
+    assert derive(folder, monkeypatch, "ellipsoid", dataset_id=8) == 0
 
 
 def test_ellipsoids_lie_in_the_boxes_along_the_patient_axes(tmp_path, monkeypatch):
@@ -241,25 +176,14 @@ def test_ellipsoids_lie_in_the_boxes_along_the_patient_axes(tmp_path, monkeypatc
 
 def test_paper_is_the_other_recipe(folder, monkeypatch):
     assert derive(folder, monkeypatch, "paper") == 0
-    rival = folder / "raw" / "Dataset007_Weak_paper"
     for seed, case in training_cases():
         pseudo_masks = [
             generate_pseudo_mask(walker_image(seed), points, spacing_mm=SPACING_MM) for points in LESIONS.values()
         ]
         expected = merge_pseudo_masks(pseudo_masks, list(LABELS.values()), ignore_label=3)
-        np.testing.assert_array_equal(array_of(rival / "labelsTr" / f"{case}.nii.gz"), expected)
-    labels = json.loads((rival / "dataset.json").read_text())["labels"]
+        np.testing.assert_array_equal(array_of(baseline(folder, "paper") / "labelsTr" / f"{case}.nii.gz"), expected)
+    labels = json.loads((baseline(folder, "paper") / "dataset.json").read_text())["labels"]
     assert list(labels.items()) == [("background", 0), ("tumor", 1), ("node", 2), ("ignore", 3)]
-
-
-def test_the_first_of_equals_wins():
-    lesions = [
-        {"extreme_points_zyx": [[1, 4, 4], [5, 4, 4], [3, 1, 4], [3, 7, 4], [3, 4, 1], [3, 4, 7]], "axes_zyx": None}
-        | {"label": label}
-        for label in (2, 1)
-    ]
-    label = rival_label("ellipsoid", np.zeros((7, 9, 9)), lesions, spacing_mm=(1, 1, 1), parameters={})
-    assert set(np.unique(label)) == {0, 2}
 
 
 # ------------------------------------------------------------------------------------------------------------- dataset
@@ -268,13 +192,13 @@ def test_the_first_of_equals_wins():
 @pytest.mark.parametrize("kind", ["walker", "ellipsoid", "paper"])
 def test_nnunet_finds_the_dataset_sound(kind, folder, monkeypatch):
     assert derive(folder, monkeypatch, kind, "-np", 2) == 0
-    weak, rival = folder / "raw" / WEAK, folder / "raw" / f"Dataset007_Weak_{kind}"
-    assert rival.name == rival_dataset_name(weak, kind, 7)
-    verify_dataset_integrity(str(rival), num_processes=1)
+    weak, derived = folder / "raw" / WEAK, baseline(folder, kind)
+    assert derived.name == baseline_dataset_name(weak, kind, 7)
+    verify_dataset_integrity(str(derived), num_processes=1)
     training = [case for _, case in training_cases()]
-    assert names_in(rival) == ["dataset.json", "labelsTr", "provenance.json"]
-    assert names_in(rival / "labelsTr") == [f"{case}.nii.gz" for case in training]
-    content = json.loads((rival / "dataset.json").read_text())
+    assert names_in(derived) == ["dataset.json", "labelsTr", "provenance.json"]
+    assert names_in(derived / "labelsTr") == [f"{case}.nii.gz" for case in training]
+    content = json.loads((derived / "dataset.json").read_text())
     assert content["numTraining"] == 2
     assert content["channel_names"] == {"0": "pre", "1": "post"}
     if kind != "paper":
@@ -282,20 +206,19 @@ def test_nnunet_finds_the_dataset_sound(kind, folder, monkeypatch):
     for case in training:
         images = [f"../{WEAK}/imagesTr/{case}_{index:04d}.nii.gz" for index in range(2)]
         assert content["dataset"][case]["images"] == images
-        assert geometry(rival / "labelsTr" / f"{case}.nii.gz") == geometry(weak / "imagesTr" / f"{case}_0000.nii.gz")
+        assert geometry(derived / "labelsTr" / f"{case}.nii.gz") == geometry(weak / "imagesTr" / f"{case}_0000.nii.gz")
 
 
 def test_killed_at_any_step_it_goes_on_to_the_same_dataset(folder, monkeypatch):
     assert derive(folder, monkeypatch, "ellipsoid") == 0
-    rival, num_kills = folder / "raw" / "Dataset007_Weak_ellipsoid", 0
-    expected = files_below(rival)
-    words = ["-weak", 5, "-kind", "ellipsoid", "-d", 7]
-    shutil.rmtree(rival)
-    while dies_after(2 * num_kills, folder / "raw", *words, main=rivals.main):
-        assert not (rival / "dataset.json").exists()
+    derived, num_kills = baseline(folder, "ellipsoid"), 0
+    expected = files_below(derived)
+    shutil.rmtree(derived)
+    while dies_after(2 * num_kills, folder / "raw", *command("ellipsoid")):
+        assert not (derived / "dataset.json").exists()
         assert derive(folder, monkeypatch, "ellipsoid") == 0
-        assert files_below(rival) == expected
-        shutil.rmtree(rival)
+        assert files_below(derived) == expected
+        shutil.rmtree(derived)
         num_kills += 1
     assert num_kills > 3
 
@@ -306,31 +229,31 @@ def times_below(folder):
 
 def test_a_rerun_touches_no_finished_case(folder, monkeypatch):
     assert derive(folder, monkeypatch, "ellipsoid") == 0
-    rival = folder / "raw" / "Dataset007_Weak_ellipsoid"
-    files, times = files_below(rival), times_below(rival)
-    (rival / "labelsTr" / "case_2.nii.gz").unlink()
+    derived = baseline(folder, "ellipsoid")
+    files, times = files_below(derived), times_below(derived)
+    (derived / "labelsTr" / "case_2.nii.gz").unlink()
     assert derive(folder, monkeypatch, "ellipsoid") == 0
-    assert files_below(rival) == files
-    assert times_below(rival)["case_0.nii.gz"] == times["case_0.nii.gz"]
+    assert files_below(derived) == files
+    assert times_below(derived)["case_0.nii.gz"] == times["case_0.nii.gz"]
 
 
 def test_other_clicks_make_another_label(folder, monkeypatch):
     assert derive(folder, monkeypatch, "ellipsoid") == 0
-    rival = folder / "raw" / "Dataset007_Weak_ellipsoid"
-    files, times = files_below(rival), times_below(rival)
+    derived = baseline(folder, "ellipsoid")
+    files = files_below(derived)
     write_points(folder / "clicks" / "case_2.node.json", np.array(LESIONS["node"]) + (0, 1, 1))
     weak = folder / "raw" / WEAK
-    assert is_of(weak, "ellipsoid", rival)
+    assert is_up_to_date(derived, "ellipsoid", weak)
     convert(folder, monkeypatch, "--overwrite")
-    assert not is_of(weak, "ellipsoid", rival)
+    assert not is_up_to_date(derived, "ellipsoid", weak)
     assert derive(folder, monkeypatch, "ellipsoid") == 0
-    assert is_of(weak, "ellipsoid", rival)
-    assert times_below(rival)["case_0.nii.gz"] == times["case_0.nii.gz"]
-    assert files_below(rival)["labelsTr/case_2.nii.gz"] != files["labelsTr/case_2.nii.gz"]
+    assert is_up_to_date(derived, "ellipsoid", weak)
+    assert files_below(derived)["labelsTr/case_0.nii.gz"] == files["labelsTr/case_0.nii.gz"]
+    assert files_below(derived)["labelsTr/case_2.nii.gz"] != files["labelsTr/case_2.nii.gz"]
     convert(folder, monkeypatch, "--overwrite", "-num_test", 2)
     assert derive(folder, monkeypatch, "ellipsoid") == 0
-    assert len(names_in(rival / "labelsTr")) == 1
-    verify_dataset_integrity(str(rival), num_processes=1)
+    assert len(names_in(derived / "labelsTr")) == 1
+    verify_dataset_integrity(str(derived), num_processes=1)
 
 
 # -------------------------------------------------------------------------------------------------------------- errors
@@ -345,23 +268,19 @@ def test_a_dataset_of_another_origin_is_refused(folder, monkeypatch, capsys):
 def test_an_unfinished_conversion_is_refused(folder, monkeypatch, capsys):
     (folder / "raw" / WEAK / "dataset.json").unlink()
     assert derive(folder, monkeypatch, "walker") == 1
-    assert "conversion again" in capsys.readouterr().err
+    assert "nnUNetv2_simple_convert" in capsys.readouterr().err
     assert names_in(folder / "raw") == [WEAK]
 
 
 def test_labels_of_the_recipe_paper_are_not_derived_from_themselves(folder, monkeypatch, capsys):
     convert(folder, monkeypatch, "-recipe", "paper", "--overwrite")
     assert derive(folder, monkeypatch, "paper") == 1
-    assert "recipe paper already" in capsys.readouterr().err
+    assert "recipe paper" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "provenance.json", "labelsTr/case_0.nii.gz", "imagesTr/case_0.nii"])
-@pytest.mark.parametrize("is_finished", [False, True])
-def test_files_of_others_are_left_alone(is_finished, name, folder, monkeypatch, capsys):
-    if is_finished:
-        assert derive(folder, monkeypatch, "ellipsoid") == 0
-        name = name.replace("case_0", "case_9")
-    file = folder / "raw" / "Dataset007_Weak_ellipsoid" / name
+def test_files_of_others_are_left_alone(name, folder, monkeypatch, capsys):
+    file = baseline(folder, "ellipsoid") / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("{}")
     before = files_below(folder / "raw")
@@ -371,37 +290,41 @@ def test_files_of_others_are_left_alone(is_finished, name, folder, monkeypatch, 
 
 
 def test_labels_of_another_kind_or_dataset_are_left_alone(folder, monkeypatch):
-    weak, rival = folder / "raw" / WEAK, folder / "raw" / "Dataset007_Weak_ellipsoid"
-    write_rival_dataset(weak, "ellipsoid", rival)
+    weak, derived = folder / "raw" / WEAK, baseline(folder, "ellipsoid")
+    write_baseline(weak, "ellipsoid", derived)
     with pytest.raises(FileExistsError, match="'walker' of Dataset005_Weak"):
-        write_rival_dataset(weak, "walker", rival)
+        write_baseline(weak, "walker", derived)
     weak.rename(weak.with_name("Dataset006_Weak"))
     with pytest.raises(FileExistsError, match="'ellipsoid' of Dataset006_Weak"):
-        write_rival_dataset(weak.with_name("Dataset006_Weak"), "ellipsoid", rival)
+        write_baseline(weak.with_name("Dataset006_Weak"), "ellipsoid", derived)
 
 
-@pytest.mark.parametrize(("weak_id", "rival_id"), [(5, 5), (9, 7)])
-def test_ids_must_be_those_of_one_dataset(weak_id, rival_id, folder, monkeypatch, capsys):
-    words = ["-weak", weak_id, "-kind", "walker", "-d", rival_id]
-    assert run(monkeypatch, folder / "raw", *words, main=rivals.main) == 1
+@pytest.mark.parametrize(("converted_id", "baseline_id"), [(5, 5), (9, 7)])
+def test_ids_must_be_those_of_one_dataset(converted_id, baseline_id, folder, monkeypatch, capsys):
+    assert run(monkeypatch, folder / "raw", *command("walker", baseline_id, converted_id)) == 1
     assert "dataset" in capsys.readouterr().err
     assert names_in(folder / "raw") == [WEAK]
 
 
 def test_unknown_kind(folder):
-    with pytest.raises(ValueError, match="'walker', 'ellipsoid', 'paper'.*'sphere'"):
-        write_rival_dataset(folder / "raw" / WEAK, "sphere", folder / "raw" / "Dataset007_Weak_sphere")
+    with pytest.raises(ValueError, match="walker, ellipsoid, paper.*'sphere'"):
+        write_baseline(folder / "raw" / WEAK, "sphere", folder / "raw" / "Dataset007_Weak_sphere")
+
+
+@pytest.mark.parametrize("words", [["-baseline", "walker"], ["-baseline_id", 7], ["-n", "Weak"]])
+def test_incomplete_command_lines(words, folder, monkeypatch):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, folder / "raw", "-d", 5, *words)
 
 
 def test_a_case_that_cannot_be_labelled_is_named_and_the_others_kept(folder, monkeypatch, capsys):
-    image = folder / "raw" / WEAK / "imagesTr" / "case_0_0001.nii.gz"
-    good = image.read_bytes()
-    image.write_bytes(b"broken")
+    missing = walker_file(folder / "raw" / WEAK, "case_0", 2)
+    missing.rename(missing.with_name("aside"))
     assert derive(folder, monkeypatch, "walker") == 1
-    assert "case_0" in capsys.readouterr().err
-    rival = folder / "raw" / "Dataset007_Weak_walker"
-    assert names_in(rival / "labelsTr") == ["case_2.nii.gz"]
-    assert not (rival / "dataset.json").exists()
-    image.write_bytes(good)
+    assert f"case_0 are missing, expected {missing}" in capsys.readouterr().err
+    derived = baseline(folder, "walker")
+    assert names_in(derived / "labelsTr") == ["case_2.nii.gz"]
+    assert not (derived / "dataset.json").exists()
+    missing.with_name("aside").rename(missing)
     assert derive(folder, monkeypatch, "walker") == 0
-    verify_dataset_integrity(str(rival), num_processes=1)
+    verify_dataset_integrity(str(derived), num_processes=1)

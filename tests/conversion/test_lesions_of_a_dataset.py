@@ -92,7 +92,7 @@ def test_scribbles_are_drawn_once_per_lesion(folder, monkeypatch):
         drawn.append(np.asarray(points).tolist())
         return draw_scribbles(image, points, **options)
 
-    for module in ("conversion.case_conversion", "pseudo_mask"):
+    for module in ("conversion.case_files", "pseudo_mask.generate"):
         monkeypatch.setattr(f"nnunetv2_simple.{module}.draw_scribbles", draw)
     assert convert_clicks(folder, monkeypatch, "-labels", "tumor=1", "node=2") == 0
     assert drawn == [lesion["extreme_points_zyx"] for lesion in record(folder)["lesions"]]

@@ -77,7 +77,6 @@ def test_killed_at_any_step_it_goes_on_to_the_same_dataset(folder, monkeypatch):
         assert not (raw / WEAK / "dataset.json").exists()
         assert again(folder, monkeypatch, raw=raw) == 0
         assert files_below(raw) == expected
-        assert not (raw / WEAK / "partial_conversion").exists()
         num_kills += 1
     assert num_kills > 6
 
@@ -109,8 +108,7 @@ def test_killed_with_its_workers_it_keeps_what_was_finished(folder, monkeypatch)
     )
     try:
         records = [folder / "raw" / WEAK / "provenance" / f"case_{number}.json" for number in (0, 1)]
-        wait_until(lambda: all(r.exists() and json.loads(r.read_text())["status"] == "finished" for r in records))
-        wait_until((folder / "raw" / WEAK / "partial_conversion" / "case_2").exists)
+        wait_until(lambda: all(r.exists() and "inputs" in json.loads(r.read_text()) for r in records))
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -352,12 +350,12 @@ def test_killed_while_removing_it_goes_on_without_a_second_overwrite(folder, mon
     without_case_1(folder)
     assert again(folder, monkeypatch, raw=folder / "expected") == 0
     expected, raw = files_below(folder / "expected"), folder / "raw"
-    for num_steps in (2, 4, 7, 10, 11):  # after the mark, dataset.json, some files, all files, the record
+    for num_steps in (3, 10, 14, 17, 18):  # after the first case is reopened, dataset.json, some files, all, the record
         shutil.rmtree(raw, ignore_errors=True)
         shutil.copytree(folder / "converted", raw)
         assert dies_after(num_steps, raw, *arguments_of(folder), "--overwrite")
-        assert (raw / WEAK / "dataset.json").exists() == (num_steps == 2)
-        assert (raw / WEAK / "provenance" / "case_1.json").exists() == (num_steps < 11)
+        assert (raw / WEAK / "dataset.json").exists() == (num_steps == 3)
+        assert (raw / WEAK / "provenance" / "case_1.json").exists() == (num_steps < 18)
         assert again(folder, monkeypatch, raw=raw) == 0
         assert files_below(raw) == expected
 
@@ -373,11 +371,12 @@ def test_files_of_a_dropped_case_that_are_not_recorded_stay(folder, monkeypatch,
     assert files_below(folder / "raw") == before
 
 
-def test_a_failed_case_that_is_gone_leaves_no_record(folder, monkeypatch):
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_a_failed_case_that_is_gone_leaves_no_record(options, folder, monkeypatch):
     (folder / "images" / "case_1_0000.nii.gz").write_bytes(b"broken")
     assert again(folder, monkeypatch) == 1
     without_case_1(folder)
-    assert again(folder, monkeypatch, "--overwrite") == 0
+    assert again(folder, monkeypatch, *options) == 0
     assert names_in(folder / "raw" / WEAK / "provenance") == ["case_0.json", "case_2.json"]
 
 

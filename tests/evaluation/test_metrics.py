@@ -1,12 +1,13 @@
-"""Scores against hand-computed values and a brute-force search over all pairs of surface voxels."""
+"""Scores against hand-computed values and a brute-force search over all pairs of surface elements."""
 
 import itertools
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from skimage.measure import marching_cubes, mesh_surface_area
 
-from nnunetv2_simple.evaluation.metrics import score_case, score_mask
+from nnunetv2_simple.evaluation.metrics import dice, score_case, score_mask
 
 SPACING_MM = (3.0, 1.5, 0.7)
 
@@ -17,78 +18,87 @@ def box(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def surface_points_mm(mask: np.ndarray, spacing_mm) -> np.ndarray:
-    """Voxel by voxel, neighbour by neighbour."""
-    points = []
-    for voxel in np.argwhere(mask):
-        neighbours = [voxel + step * np.eye(3, dtype=int)[axis] for axis in range(3) for step in (-1, 1)]
-        inside = [(n >= 0).all() and (n < mask.shape).all() and mask[tuple(n)] for n in neighbours]
-        if not all(inside):
-            points.append(voxel * np.asarray(spacing_mm))
-    return np.array(points)
+def surface_elements(mask: np.ndarray, spacing_mm) -> tuple[np.ndarray, np.ndarray]:
+    """Return position in mm and area in mm2 of the surface in every block of 2 x 2 x 2 voxels, one after the other."""
+    padded, positions, areas = np.pad(mask, 1).astype(float), [], []
+    for corner in itertools.product(*(range(size - 1) for size in padded.shape)):
+        block = padded[tuple(slice(c, c + 2) for c in corner)]
+        if 0 < block.sum() < 8:
+            vertices, faces, _, _ = marching_cubes(block, 0.5, spacing=spacing_mm)
+            positions.append(np.multiply(corner, spacing_mm))
+            areas.append(mesh_surface_area(vertices, faces))
+    return np.array(positions), np.array(areas)
 
 
-def brute_force(prediction: np.ndarray, reference: np.ndarray, spacing_mm) -> tuple[float, float]:
-    a, b = surface_points_mm(prediction, spacing_mm), surface_points_mm(reference, spacing_mm)
+def brute_force(prediction: np.ndarray, reference: np.ndarray, spacing_mm, tolerance_mm) -> dict[str, float]:
+    (a, areas_a), (b, areas_b) = (surface_elements(mask, spacing_mm) for mask in (prediction, reference))
     distances = np.array([[np.sqrt(((p - q) ** 2).sum()) for q in b] for p in a])
-    forward, backward = distances.min(axis=1), distances.min(axis=0)
-    hd95 = max(np.percentile(forward, 95), np.percentile(backward, 95))
-    return hd95, (forward.sum() + backward.sum()) / (len(forward) + len(backward))
+    directed = [(distances.min(axis=1), areas_a), (distances.min(axis=0), areas_b)]
+    total = areas_a.sum() + areas_b.sum()
+    percentiles = []
+    for d, areas in directed:
+        order = np.argsort(d)
+        percentiles.append(d[order][np.cumsum(areas[order]) >= 0.95 * areas.sum()][0])
+    return {
+        "hd95_mm": max(percentiles),
+        "assd_mm": sum((d * areas).sum() for d, areas in directed) / total,
+        "nsd": sum(areas[d <= tolerance_mm].sum() for d, areas in directed) / total,
+    }
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_distances_are_those_of_a_brute_force_search(seed):
+def ellipsoid(shape, centre, radii) -> np.ndarray:
+    grid = np.indices(shape)
+    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("tolerance_mm", [1.0, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_surface_scores_are_those_of_a_brute_force_search(seed, tolerance_mm):
     generator = np.random.default_rng(seed)
-    shape = (5, 7, 9)
-    density = (0.05, 0.3, 0.8)[seed % 3]  # scattered voxels, and masks that touch the border everywhere
-    prediction, reference = generator.random(shape) < density, generator.random(shape) < 0.5
-    scores = score_mask(prediction, reference, spacing_mm=SPACING_MM)
-    hd95, assd = brute_force(prediction, reference, SPACING_MM)
-    assert scores["hd95_mm"] == pytest.approx(hd95, rel=1e-9)
-    assert scores["assd_mm"] == pytest.approx(assd, rel=1e-9)
+    shape = (7, 9, 11)  # the larger ones leave the image, whose border then is their surface
+    masks = [ellipsoid(shape, generator.uniform(2, 7, 3), generator.uniform(1.5, 5, 3)) for _ in range(2)]
+    scores = score_mask(*masks, spacing_mm=SPACING_MM, tolerance_mm=tolerance_mm)
+    for measure, value in brute_force(*masks, SPACING_MM, tolerance_mm).items():
+        assert scores[measure] == pytest.approx(value, rel=1e-6), measure
 
 
-def test_scores_of_two_shifted_boxes_by_hand():
-    """Two plates of 1 x 2 x 4 voxels, one a voxel further along x: all voxels are surface.
+def test_surface_elements_count_by_their_area():
+    """A cube of 4 voxels shifted by one slice of 3 mm: by voxels the ASSD would be 0.93 mm."""
+    reference = box((7, 6, 6), (1, 5), (1, 5), (1, 5))
+    prediction = box((7, 6, 6), (2, 6), (1, 5), (1, 5))
+    scores = score_mask(prediction, reference, spacing_mm=(3.0, 1.0, 1.0))
+    assert scores["assd_mm"] == pytest.approx(0.52, abs=0.005)
+    assert scores["hd95_mm"] == 3
+    assert scores["nsd"] == pytest.approx(1 - 0.52 / 3, abs=0.03)  # few elements lie between 0 and 3 mm
+    assert score_mask(prediction, reference, spacing_mm=(3.0, 1.0, 1.0), tolerance_mm=3)["nsd"] == 1
 
-    Of each plate the last column of two voxels has no partner; it is one voxel, 0.7 mm, away from the other plate.
-    """
+
+def test_overlap_and_volumes_of_two_shifted_boxes_by_hand():
     prediction = box((4, 5, 9), (1, 2), (1, 3), (2, 6))
     reference = box((4, 5, 9), (1, 2), (1, 3), (3, 7))
     scores = score_mask(prediction, reference, spacing_mm=SPACING_MM)
-    assert scores["dice"] == pytest.approx(2 * 6 / (8 + 8))
+    assert scores["dice"] == dice(prediction, reference) == pytest.approx(2 * 6 / (8 + 8))
     assert scores["jaccard"] == pytest.approx(6 / 10)
-    assert scores["assd_mm"] == pytest.approx((2 * 0.7 + 2 * 0.7) / 16)
-    assert scores["hd95_mm"] == pytest.approx(0.7)  # of 8 sorted distances the 95th percentile lies among the last two
+    assert scores["hd95_mm"] == pytest.approx(0.7)  # one voxel along x
     assert scores["volume_ml"] == pytest.approx(8 * 3.0 * 1.5 * 0.7 / 1000)
     assert scores["reference_volume_ml"] == pytest.approx(8 * 3.0 * 1.5 * 0.7 / 1000)
 
 
 def test_the_hd95_is_the_larger_of_the_two_directed_percentiles():
-    """One voxel against itself and a voxel two slices away: from the prediction 0, from the reference 0 and 6 mm."""
+    """A voxel against itself and another one two slices away: from the prediction 0, from the reference 3 and 6 mm."""
     prediction = box((5, 3, 3), (0, 1), (1, 2), (1, 2))
     reference = prediction | box((5, 3, 3), (2, 3), (1, 2), (1, 2))
     scores = score_mask(prediction, reference, spacing_mm=SPACING_MM)
-    assert scores["hd95_mm"] == pytest.approx(0.95 * 6)  # linear between the two distances 0 and 6
-    assert scores["assd_mm"] == pytest.approx(6 / 3)
-    swapped = score_mask(reference, prediction, spacing_mm=SPACING_MM)
-    assert swapped["hd95_mm"] == pytest.approx(scores["hd95_mm"])
-
-
-def test_inner_voxels_are_no_surface():
-    """A 3 x 3 x 3 box with and without its centre: the centre is a surface only where it is a hole's neighbour."""
-    full = box((5, 5, 5), (1, 4), (1, 4), (1, 4))
-    hollow = full.copy()
-    hollow[2, 2, 2] = False
-    scores = score_mask(full, hollow, spacing_mm=SPACING_MM)
-    assert (scores["hd95_mm"], scores["assd_mm"]) == (0, 0)
-    assert scores["dice"] == pytest.approx(2 * 26 / (26 + 27))
+    assert scores["hd95_mm"] == pytest.approx(6)
+    assert score_mask(reference, prediction, spacing_mm=SPACING_MM) == pytest.approx(
+        scores | {"volume_ml": scores["reference_volume_ml"], "reference_volume_ml": scores["volume_ml"]}
+    )
 
 
 def test_two_empty_masks_agree():
     empty = np.zeros((3, 4, 5), bool)
     scores = score_mask(empty, empty, spacing_mm=SPACING_MM)
-    assert (scores["dice"], scores["jaccard"], scores["hd95_mm"], scores["assd_mm"]) == (1, 1, 0, 0)
+    assert [scores[m] for m in ("dice", "jaccard", "nsd", "hd95_mm", "assd_mm")] == [1, 1, 1, 0, 0]
     assert (scores["volume_ml"], scores["reference_volume_ml"]) == (0, 0)
 
 
@@ -97,7 +107,7 @@ def test_one_empty_mask_costs_the_diagonal_of_the_image(is_prediction_empty):
     masks = [np.zeros((4, 5, 6), bool), box((4, 5, 6), (1, 2), (1, 2), (1, 2))]
     scores = score_mask(*(masks if is_prediction_empty else masks[::-1]), spacing_mm=(1.0, 2.0, 0.5))
     diagonal_mm = (4**2 + 10**2 + 3**2) ** 0.5
-    assert (scores["dice"], scores["jaccard"]) == (0, 0)
+    assert (scores["dice"], scores["jaccard"], scores["nsd"]) == (0, 0, 0)
     assert scores["hd95_mm"] == pytest.approx(diagonal_mm)
     assert scores["assd_mm"] == pytest.approx(diagonal_mm)
 

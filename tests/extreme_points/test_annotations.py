@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 from support.conversion_cases import rotation
 
-from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, find_annotations, read_lesions
+from nnunetv2_simple.extreme_points.annotation_files import find_annotations
+from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
 from nnunetv2_simple.extreme_points.points import extreme_points_from_mask, sort_extreme_points
 from nnunetv2_simple.extreme_points.simulated_clicks import MERGE_DISTANCE_MM, lesions_from_mask
 from nnunetv2_simple.images import patient_axes, spacing_zyx_mm
@@ -469,6 +470,73 @@ def test_bad_fcsv_is_refused_naming_case_and_file_and_reason(change, reason, lps
         read(write(content.replace(*change), "case_007.fcsv"), lps_image)
 
 
+# ---- tables of control points of 3D Slicer
+
+
+def slicer_table(image, coordinates, points=VOXELS_XYZ, *, names=None, undefined=(), separator=","):
+    """What 3D Slicer 5 exports of a point list; control points that were not placed keep their row."""
+    names = names or [f"F-{number}" for number in range(1, len(points) + 1)]
+    columns = ("label", *coordinates, "defined", "selected", "visible", "locked", "description")
+    axes = {"lps": "LPS", "ras": "RAS"}["".join(coordinates)]
+    rows = [[n, *p, 1, 1, 1, 0, ""] for n, p in zip(names, in_coordinates(image, axes, points), strict=True)]
+    for place in undefined:
+        rows.insert(place, ["F-9", 0, 0, 0, 0, 1, 1, 0, ""])
+    return csv_text(columns, rows, separator=separator)
+
+
+@pytest.mark.parametrize("coordinates", ["lps", "ras"])
+@pytest.mark.parametrize(("ending", "separator"), [(".csv", ","), (".tsv", "\t")])
+def test_slicers_table_of_control_points(coordinates, ending, separator, image, write):
+    content = slicer_table(image, coordinates, undefined=(6, 2), separator=separator)
+    lesion = read_one(write(content, "case_007" + ending), image)
+    np.testing.assert_array_equal(lesion.extreme_points, EXPECTED_ZYX)
+    assert lesion.source == "extreme points"
+
+
+def test_slicers_table_of_two_control_points_is_a_box(lps_image, write):
+    lesion = read_one(write(slicer_table(lps_image, "lps", [[12, 3, 4], [2, 15, 8]]), "case_007.csv"), lps_image)
+    np.testing.assert_array_equal(lesion.extreme_points, box_points((2, 3, 4), (12, 15, 8)))
+    assert lesion.source == "bounding box"
+
+
+def test_labels_of_slicers_table_are_names_of_points_and_no_classes(lps_image, write):
+    content = slicer_table(lps_image, "ras", names=["I", "S", "A", "P", "R", "L"])
+    assert read_one(write(content, "case_007.node2.csv"), lps_image, CLASSES).label == 2
+    content = slicer_table(lps_image, "ras", names=["I", "S", "P", "A", "R", "L"])
+    with pytest.raises(ValueError, match="'P' is not the posterior-most"):
+        read(write(content, "case_007.csv"), lps_image)
+
+
+def test_slicers_tables_of_several_cases_in_one_file(lps_image, write):
+    header, *rows = slicer_table(lps_image, "lps").splitlines()
+    content = "\n".join(["case," + header, *("other," + row for row in rows[:4]), *("case_007," + row for row in rows)])
+    np.testing.assert_array_equal(read_one(write(content, "all.csv"), lps_image).extreme_points, EXPECTED_ZYX)
+
+
+# ---- voxels as ITK-SNAP counts them
+
+
+@pytest.mark.parametrize("spelling", ["itksnap", "ITK-SNAP"])
+@pytest.mark.parametrize("kind", ["json", "csv", "box"])
+def test_the_first_voxel_of_itksnap_is_1(kind, spelling, image, write):
+    points = (np.array([[2, 3, 4], [12, 15, 8]] if kind == "box" else VOXELS_XYZ) + 1).tolist()
+    if kind == "csv":
+        file = write(csv_text(("x", "y", "z", "coordinates"), [[*p, spelling] for p in points]), "case_007.csv")
+    else:
+        file = write({"coordinates": spelling, "box" if kind == "box" else "points": points})
+    expected = box_points((2, 3, 4), (12, 15, 8)) if kind == "box" else EXPECTED_ZYX
+    lesion = read_one(file, image)
+    np.testing.assert_array_equal(lesion.extreme_points, expected)
+    assert lesion.axes is None
+
+
+def test_the_last_voxel_of_itksnap_is_the_size_of_the_image(lps_image, write):
+    points = (np.array(VOXELS_XYZ) + 1).tolist()
+    points[5][0] = SIZE_XYZ[0]
+    lesion = read_one(write({"coordinates": "itksnap", "points": points}), lps_image)
+    assert lesion.extreme_points[5].tolist() == [7, 8, 13]
+
+
 # ---- bounding boxes
 
 
@@ -581,8 +649,72 @@ def test_roi_fitted_to_the_whole_image_reaches_its_border_voxels(orientation, wr
     lesion = read_one(write(slicer(slicer_roi(centre, size, DIRECTIONS[orientation]))), image)
     np.testing.assert_array_equal(lesion.extreme_points.max(axis=0), [10, 16, 13])
     np.testing.assert_array_equal(lesion.extreme_points.min(axis=0), [0, 0, 0])
-    with pytest.raises(ValueError, match="of 6 faces of the bounding box lie outside"):
-        read(write(slicer(slicer_roi(centre, size + [0, 2.2 * 1.3, 0], DIRECTIONS[orientation]))), image)
+    assert annotation_warnings(lesion) == []
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "PIR"])
+def test_a_roi_beyond_the_image_is_clipped_and_reported(orientation, write):
+    """From voxel (5, 7, -3) to (20, 25, 4), the image ends at (13, 16, 10)."""
+    image = make_image(DIRECTIONS[orientation])
+    centre, size = to_lps_mm(image, [12.5, 16, 0.5]), np.array([16, 19, 8]) * SPACING_XYZ
+    lesion = read_one(write(slicer(slicer_roi(centre, size, DIRECTIONS[orientation]))), image)
+    # the centre of what is left: (9, 11.5, 2)
+    np.testing.assert_array_equal(lesion.extreme_points[:2], [[0, 12, 9], [4, 12, 9]])
+    np.testing.assert_array_equal(lesion.extreme_points[2:4], [[2, 7, 9], [2, 16, 9]])
+    np.testing.assert_array_equal(lesion.extreme_points[4:], [[2, 12, 5], [2, 12, 13]])
+    (warning,) = annotation_warnings(lesion)
+    assert "beyond the image of size (14, 17, 11)" in warning
+    assert "clipped" in warning
+
+
+@pytest.mark.parametrize("coordinates", ["voxel", "LPS", "RAS"])
+def test_corners_beyond_the_image_are_clipped_and_reported(coordinates, lps_image, write):
+    corners = in_coordinates(lps_image, coordinates, [[-20, 3, 4], [10, 30, 8]])
+    lesion = read_one(write({"coordinates": coordinates, "box": corners}), lps_image)
+    # from (0, 3, 4) to (10, 16, 8), centre (5, 9.5, 6)
+    expected = [[4, 10, 5], [8, 10, 5], [6, 3, 5], [6, 16, 5], [6, 10, 0], [6, 10, 10]]
+    np.testing.assert_array_equal(lesion.extreme_points, expected)
+    assert ["clipped" in warning for warning in annotation_warnings(lesion)] == [True]
+
+
+def test_an_oblique_roi_beyond_the_image_keeps_what_lies_in_the_image(write):
+    """Turned by 20 degrees in x and y; the part in the image is found voxel by voxel, independently."""
+    image = make_image(rotation(20, "z"), size=(21, 21, 21), spacing=(1.0, 1.0, 1.0), origin=(0, 0, 0))
+    centre, size = to_lps_mm(image, [18, 10, 19]), np.array([12.0, 10.0, 9.0])
+    lesion = read_one(write(slicer(slicer_roi(centre, size, np.eye(3)))), image)
+    voxels_xyz = np.array(list(np.ndindex(21, 21, 21)))
+    mm = np.array([to_lps_mm(image, voxel) for voxel in voxels_xyz])
+    inside = (abs(mm - centre) <= size / 2).all(axis=1)
+    clicked_mm = np.array([to_lps_mm(image, voxel[::-1]) for voxel in lesion.extreme_points])
+    np.testing.assert_allclose(clicked_mm.min(axis=0), mm[inside].min(axis=0), atol=0.75)
+    np.testing.assert_allclose(clicked_mm.max(axis=0), mm[inside].max(axis=0), atol=0.75)
+    assert (lesion.extreme_points >= 0).all()
+    assert (lesion.extreme_points <= 20).all()
+    assert ["clipped" in warning for warning in annotation_warnings(lesion)] == [True]
+
+
+# ---- the same lesion annotated twice
+
+
+def boxes(*corners):
+    return {"coordinates": "voxel", "lesions": [{"box": box} for box in corners]}
+
+
+def test_a_lesion_annotated_twice_under_two_names_is_reported(lps_image, write):
+    """Sides of 8, 10 and 5 voxels; the second box is one voxel longer in x: 400 of 450 voxels are shared, 89 %."""
+    first = write({"coordinates": "voxel", "box": [[2, 3, 4], [9, 12, 8]]}, "case_007.a.json")
+    second = write({"coordinates": "voxel", "box": [[2, 3, 4], [10, 12, 8]]}, "case_007.b.json")
+    lesions = read_lesions([first, second], lps_image, case="case_007", labels=TUMOUR)
+    assert annotation_warnings(lesions[0]) == []
+    (warning,) = annotation_warnings(lesions[1])
+    assert "89%" in warning
+    assert "lesion 1, case_007.a.json" in warning
+
+
+def test_lesions_beside_each_other_and_in_one_another_are_two(lps_image, write):
+    # beside: half of each box is shared, a third of both together
+    lesions = read(write(boxes([[0, 3, 4], [5, 12, 8]], [[3, 3, 4], [8, 12, 8]], [[1, 4, 5], [2, 6, 7]])), lps_image)
+    assert [annotation_warnings(lesion) for lesion in lesions] == [[], [], []]
 
 
 def test_older_roi_has_its_centre_as_control_point_and_no_orientation(lps_image, write):
@@ -809,14 +941,34 @@ def test_files_of_each_case_are_found(tmp_path):
     for name in names:
         (tmp_path / name).touch()
     (tmp_path / "case_004.json").mkdir()
+    (tmp_path / "case_004.json" / "F.mrk.json").touch()
     found = find_annotations(tmp_path, ["case_001", "case_002", "case_003", "case_004", "case_00"])
     assert found == (
         {
             "case_001": (str(tmp_path / "case_001.mrk.json"),),
             "case_002": tuple(str(tmp_path / name) for name in names[1:4]),
         },
-        (str(tmp_path / "case_0021.json"), str(tmp_path / "unknown.json")),
+        tuple(
+            str(tmp_path / name)
+            for name in ("case_0021.json", "case_003", "case_003.txt", "case_004.json/F.mrk.json", "unknown.json")
+        ),
     )
+
+
+def test_what_slicer_writes_may_be_named_after_the_image(lps_image, tmp_path):
+    content = slicer(slicer_points(lps_image))
+    for name in ("a_0000.mrk.json", "a_0000.node2.mrk.json", "b_0000.json", "b_0000.nii.gz", "c_0000.mrk.json"):
+        (tmp_path / name).write_text(json.dumps(content))
+    found, others = find_annotations(tmp_path, ["a", "b", "c", "c_0000"])
+    assert found == {
+        "a": (str(tmp_path / "a_0000.mrk.json"), str(tmp_path / "a_0000.node2.mrk.json")),
+        "c_0000": (str(tmp_path / "c_0000.mrk.json"),),
+    }
+    # what dcm2niix writes beside an image, and a copy of an image
+    assert others == (str(tmp_path / "b_0000.json"), str(tmp_path / "b_0000.nii.gz"))
+    assert read_one(found["a"][1], lps_image, CLASSES, case="a").label == 2
+    with pytest.raises(ValueError, match="got no name"):
+        read_one(found["a"][0], lps_image, CLASSES, case="a")
 
 
 def test_longest_identifier_wins(tmp_path):
@@ -988,14 +1140,15 @@ BAD_JSON = {
     "beyond the last voxel": (with_point([14, 8, 7]), r"1 of 6 points.*\[14, 8, 7\]"),
     "before the first voxel": (with_point([2, -1, 7]), r"\[2, -1, 7\]"),
     "far outside": (with_point([2, 8, 1e300]), "1 of 6 points"),
-    "box beyond the image": ({"coordinates": "voxel", "box": [[2, 3, 4], [12, 17, 8]]}, "1 of 6 faces.*17"),
-    "millimetres far from the image": ({"coordinates": "LPS", "points": VOXELS_XYZ}, "6 of 6 points"),
-    "one voxel": ({"coordinates": "voxel", "points": [[3, 4, 5]] * 6}, r"same voxel, \[3, 4, 5\]"),
-    "one voxel after rounding": (
-        {"coordinates": "voxel", "points": [[3, 4, 4.6]] * 3 + [[3.2, 4, 5.4]] * 3},
-        "same voxel",
+    "box outside the image": (
+        {"coordinates": "voxel", "box": [[2, 18, 4], [12, 20, 8]]},
+        r"box from voxel \[2, 18, 4\] to \[12, 20, 8\] lies outside the image of size \(14, 17, 11\)",
     ),
-    "box of one voxel": ({"coordinates": "voxel", "box": [[3, 4, 5], [3, 4, 5]]}, "single voxel"),
+    "millimetres far from the image": ({"coordinates": "LPS", "points": VOXELS_XYZ}, "6 of 6 points"),
+    "itksnap voxels before the first": (
+        {"coordinates": "itksnap", "points": [*VOXELS_XYZ[:5], [0, 8, 7]]},
+        r"1 of 6 points.*\[-1, 7, 6\]",
+    ),
 }
 
 BAD_SLICER = {
@@ -1018,10 +1171,9 @@ BAD_SLICER = {
     "ROI of negative size": (roi_file(size=[5, -5, 5]), r"'size'.*\[5\.0, -5\.0, 5\.0\]"),
     "ROI of infinite size": (roi_file(size=[5, float("inf"), 5]), "'size'.*inf"),
     "ROI without centre": (roi_file(center=None), "'center'.*None"),
-    "ROI of a single voxel": (roi_file(size=[0.1, 0.1, 0.1]), "single voxel"),
     "ROI of zero orientation": (roi_file(orientation=[0] * 9), "'orientation'"),
     "ROI of short orientation": (roi_file(orientation=[1, 0, 0]), "'orientation'.*got 3"),
-    "ROI far outside": (roi_file(center=[1e4, 0, 0]), "faces of the bounding box"),
+    "ROI far outside": (roi_file(center=[1e4, 0, 0]), "box.* lies outside the image"),
 }
 
 BAD_CSV = {
@@ -1064,7 +1216,14 @@ BAD_CSV = {
         csv_with(("x_mm", "y_mm", "z_mm", "coordinates"), [[*p, "LPS" if p[2] > 110 else "RAS"] for p in MM_ROWS]),
         r"\['LPS', 'RAS'\]",
     ),
-    "one voxel": (csv_with(rows=[[3, 4, 5]] * 6), "same voxel"),
+    "3D Slicer's columns and voxels": (
+        csv_with(("x", "y", "z", "l", "p", "s"), [p + p for p in VOXELS_XYZ]),
+        "columns x, y, z.*or else",
+    ),
+    "3D Slicer's table with a point too few": (
+        csv_with(("label", "l", "p", "s", "defined"), [["F", *p, int(p is not VOXELS_XYZ[0])] for p in VOXELS_XYZ]),
+        "six rows.*got 5",
+    ),
 }
 BAD = (
     [("case_007.json", *bad) for bad in BAD_JSON.values()]
@@ -1225,7 +1384,29 @@ def test_lesion_of_one_voxel_is_reported():
     array[2, 3, 1] = 1
     (lesion,) = lesions_from_mask(mask_image(array), labels=TUMOUR)
     assert lesion.extreme_points.tolist() == [[2, 3, 1]] * 6
-    assert [text[-1] for text in annotation_warnings(lesion)] == ["z", "y", "x"]
+    (warning,) = annotation_warnings(lesion)
+    assert "single voxel, [2, 3, 1]" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("case_007.json", {"coordinates": "voxel", "points": [[3, 4, 5]] * 6}),
+        ("case_007.json", {"coordinates": "voxel", "points": [[3, 4, 4.6]] * 3 + [[3.2, 4, 5.4]] * 3}),
+        ("case_007.json", {"coordinates": "voxel", "box": [[3, 4, 5], [3, 4, 5]]}),
+        ("case_007.csv", csv_text(("x", "y", "z"), [[3, 4, 5]] * 6)),
+        (
+            "case_007.mrk.json",
+            slicer(slicer_roi(to_lps_mm(make_image(np.eye(3)), [3, 4, 5]), [0.1, 0.1, 0.1], np.eye(3))),
+        ),
+    ],
+    ids=["points", "points after rounding", "box", "csv", "ROI"],
+)
+def test_annotated_lesion_of_one_voxel_is_legal_and_reported(name, content, lps_image, write):
+    lesion = read_one(write(content, name), lps_image)
+    assert lesion.extreme_points.tolist() == [[5, 4, 3]] * 6
+    (warning,) = annotation_warnings(lesion)
+    assert "single voxel, [5, 4, 3]" in warning
 
 
 @pytest.mark.parametrize("orientation", DIRECTIONS)

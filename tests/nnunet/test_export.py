@@ -19,7 +19,7 @@ from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from nnunetv2.run.run_training import get_trainer_from_args
 from support.nnunet_environment import DATASET, PLANS, NNUNetEnvironment, build_environment
 
-from nnunetv2_simple.nnunet.export import export_model, main
+from nnunetv2_simple.nnunet.export import TrainedModel, export_model, main
 
 TRAINER = "SimPLeTrainer_OneEpoch"
 MODEL = f"{TRAINER}__{PLANS}__3d_fullres"
@@ -499,3 +499,25 @@ def test_torch_before_2_6_loads_as_nnunet_does(results, output, monkeypatch):
     monkeypatch.delattr(torch.serialization, "safe_globals")
     export(output, folds=[0])
     assert zipfile.is_zipfile(output)
+
+
+def test_the_printed_commands_run_as_they_stand(tmp_path, monkeypatch, capsys):
+    output, plans = tmp_path / "my models" / "model $1.zip", "my plans"
+
+    def export_nothing(dataset, file, **options):
+        file.parent.mkdir()
+        file.touch()
+        return [TrainedModel(tmp_path / DATASET / "model", "3d_fullres", (0, "all"), "checkpoint_final.pth")]
+
+    monkeypatch.setattr("nnunetv2_simple.nnunet.export.export_model", export_nothing)
+    assert main(["-d", "501", "-o", str(output), "-p", plans]) == 0
+    install, predict = (line for line in capsys.readouterr().out.splitlines() if line.startswith("    nnUNetv2"))
+    assert shlex.split(install) == ["nnUNetv2_install_pretrained_model_from_zip", str(output)]
+    assert shlex.split(predict)[5:] == ["-d", DATASET, "-c", "3d_fullres", "-f", "0", "all", "-p", plans]
+
+
+def test_options_are_not_abbreviated(capsys):
+    """An output folder given by ``--o`` must not turn into ``--overwrite``."""
+    with pytest.raises(SystemExit):
+        main(["-d", "501", "-o", "model.zip", "--o"])
+    assert "unrecognized arguments: --o" in capsys.readouterr().err

@@ -1,9 +1,11 @@
 """How nnU-Net is told about the trainers: by their folder, or by one module in its own package."""
 
+import hashlib
 import importlib.machinery
 import importlib.util
+import json
 import os
-import re
+import pickle
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,16 @@ with warnings.catch_warnings(record=True) as caught:
 print([str(warning.message) for warning in caught if "nnunetv2_simple" in str(warning.message)])
 """
 
+FIND = """
+import json, sys
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+found = [recursive_find_trainer_class_by_name(name) for name in sys.argv[1:]]
+assert all(issubclass(trainer, nnUNetTrainer) for trainer in found)
+print(json.dumps([trainer.__name__ for trainer in found]))
+"""
+LINK_OF_VERSION_0_2_0 = "2a6a4869c194677291873265be039d854f94d9eb3a6c3a6a7ea01a9596af8cb7"  # its sha256
+
 
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
@@ -48,15 +60,34 @@ def files(folder: Path) -> set[Path]:
     return {file for file in folder.rglob("*") if file.is_file()}
 
 
-def test_the_trainers_are_those_of_the_folder():
-    expected = {
-        name
-        for file in trainer_folder().glob("*.py")
-        for name in re.findall(r"^class (\w+)", file.read_text(), flags=re.MULTILINE)
-    }
-    assert {"SimPLeTrainer", "nnUNetTrainerPartialCE_CRF_250epochs", "nnUNetTrainer_800iterations"} < expected
-    assert set(trainer_classes()) == expected
-    assert all(trainer.__name__ == name for name, trainer in trainer_classes().items())
+PHASED = ("SimPLeTrainer", "SimPLeTrainer_CRF", "SimPLeTrainer_Paper") + tuple(
+    f"nnUNetTrainerPartialCE{suffix}" for suffix in ("", "_CRF", "_Contrastive")
+)
+LENGTHS = {
+    **dict.fromkeys(PHASED, ("", "_5epochs", "_50epochs", "_250epochs", "_800iterations", "_2000iterations")),
+    "nnUNetTrainerCELoss": ("_50epochs", "_250epochs", "_800iterations", "_2000iterations"),
+    "nnUNetTrainer": ("_800iterations", "_2000iterations"),
+}
+NAMES = [trainer + length for trainer, lengths in LENGTHS.items() for length in lengths]
+
+
+def test_the_trainers_can_be_told_apart_and_pickled():
+    trainers = trainer_classes()
+    assert set(trainers) == set(NAMES)
+    for name, trainer in trainers.items():
+        assert trainer.__name__ == trainer.__qualname__ == name
+        assert pickle.loads(pickle.dumps(trainer)) is trainer
+
+
+def test_nnunets_finder_finds_every_trainer_in_the_folder():
+    process = subprocess.run(
+        [sys.executable, "-c", FIND, *NAMES],
+        env=os.environ | {"nnUNet_extTrainer": str(trainer_folder())},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout.splitlines()[-1]) == NAMES
 
 
 def test_without_options_the_folder_is_printed(capsys):
@@ -77,7 +108,7 @@ def test_nnunets_finder_finds_linked_trainers_and_its_own(package, capsys):
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines() == [
         "nnunetv2_simple.trainers.SimPLeTrainer",
-        "nnunetv2_simple.trainers.SimPLeTrainer_CRF_Xepochs",
+        "nnunetv2_simple.trainers.lengths",
         "nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs",
         "[]",
     ]
@@ -91,6 +122,11 @@ def test_a_link_is_one_file_that_can_be_put_and_removed_twice(package):
     for _ in range(2):
         main(["--unlink"])
         assert files(package) == before
+
+
+def test_a_link_survives_upgrades():
+    """Links were put into nnU-Net's package by version 0.2.0 and still lie there: same text, same import."""
+    assert hashlib.sha256(LINK.encode()).hexdigest() == LINK_OF_VERSION_0_2_0
 
 
 @pytest.mark.parametrize("option", ["--link", "--unlink"])

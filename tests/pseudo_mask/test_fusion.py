@@ -82,6 +82,16 @@ def test_the_digest_is_that_of_the_voxels():
     assert label_digest(label) != label_digest(changed)
 
 
+def test_only_what_exceeds_one_half_is_foreground_when_read_back(tmp_path):
+    foreground = np.array([[[0.0, 0.499, 0.5, np.nextafter(0.5, 1), 0.501, 1.0]]])
+    assert as_stored(foreground).tolist() == [[[0, 127, 127, 128, 128, 255]]]
+    store(tmp_path, "case", foreground)
+    walker = read_walker_probabilities(tmp_path, "case", [1])
+    np.testing.assert_array_equal(walker.argmax(axis=0), foreground > 0.5)
+    undecided = np.full((2, 1, 1, 6), 0.5)
+    np.testing.assert_array_equal(weigh_evidence(walker, undecided, network_weight=0.25), foreground > 0.5)
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="one shape"):
         weigh_evidence(np.ones((2, 1, 1, 3)), np.ones((2, 1, 3, 1)), network_weight=0.25)

@@ -86,10 +86,19 @@ def test_corridor_by_hand():
     np.testing.assert_allclose(walker.walk(foreground, background).ravel(), [1, *expected], atol=1e-7)
 
 
-@pytest.mark.parametrize("noise", [3.0, 20.0])
-def test_agrees_with_scikit_image(noise, make_tumour):
+def test_cluster_tied_to_both_seeds_by_faint_edges_alone_lies_halfway():
+    weights = [np.array([1e-10, 1.0, 0.5, 1.0, 1e-10]).reshape(5, 1, 1), np.zeros((6, 0, 1)), np.zeros((6, 1, 0))]
+    foreground, background = np.zeros((2, 6, 1, 1), dtype=bool)
+    foreground[0] = background[5] = True
+    probability = RandomWalker(weights).walk(foreground, background).ravel()
+    np.testing.assert_allclose(probability, [1, 0.5, 0.5, 0.5, 0.5, 0], atol=1e-6)
+
+
+# With seed 2 and noise 3 a cluster of six voxels is tied by 1e-10 only, and a single pass of coarsening misses it.
+@pytest.mark.parametrize(("noise", "seed"), [(3.0, 0), (3.0, 2), (20.0, 0), (30.0, 0), (60.0, 0)])
+def test_agrees_with_scikit_image(noise, seed, make_tumour):
     shape, spacing_mm = (9, 12, 11), (2.7, 0.8, 1.1)
-    image, _ = make_tumour(shape, spacing_mm, noise=noise)
+    image, _ = make_tumour(shape, spacing_mm, noise=noise, seed=seed)
     foreground, background = shell_and_core(shape)
     seeds = foreground + 2 * background
     expected = random_walker(image, seeds, beta=BETA, mode="bf", spacing=spacing_mm, return_full_prob=True)[0]
@@ -178,6 +187,22 @@ def test_prior_pulls_as_in_a_dense_direct_solution(make_tumour):
     system[seeded] = np.eye(image.size)[seeded]
     right_hand_side[seeded] = foreground.ravel()[seeded]
     np.testing.assert_allclose(result.ravel(), np.linalg.solve(system, right_hand_side), atol=TOLERANCE)
+
+
+def test_a_solver_that_does_not_converge_is_no_result(make_tumour, monkeypatch):
+    image, _ = make_tumour((7, 9, 8), (2.0, 1.0, 1.0))
+    monkeypatch.setattr("nnunetv2_simple.pseudo_mask.random_walker.MAX_ITERATIONS", 1)
+    with pytest.raises(RuntimeError, match=r"did not converge on \d+ voxels"):
+        walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(*shell_and_core(image.shape))
+
+
+def test_edges_of_weight_zero_hold_nothing():
+    # two voxels beside each other, the second one joined to the seed behind it only; the prior pulls as an edge does
+    weights = [np.array([0.0, 0.5]).reshape(2, 1, 1), np.zeros((3, 0, 1)), np.zeros((3, 1, 0))]
+    foreground = np.array([False, False, True]).reshape(3, 1, 1)
+    prior = np.array([0.25, 0.0, 0.0]).reshape(3, 1, 1)
+    found = RandomWalker(weights).walk(foreground, np.zeros_like(foreground), prior=prior, prior_weight=0.5)
+    np.testing.assert_allclose(found.ravel(), [0.25, 0.5, 1.0], atol=1e-6)
 
 
 def test_without_seeds_and_edges_the_prior_remains():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
+from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunetv2_simple.comparison.methods import METHODS, Method
 from nnunetv2_simple.comparison.settings import Comparison
@@ -16,6 +17,7 @@ from nnunetv2_simple.comparison.settings import Comparison
 WEAK, DENSE, PLANS = "Dataset501_Toy", "Dataset502_Toy_dense", "nnUNetPlans"
 TRAINING_CASES = tuple(f"train_{number}" for number in range(6))
 TEST_CASES = ("test_a", "test_b")
+SPLITS = generate_crossval_split(sorted(TRAINING_CASES), seed=12345, n_splits=5)
 
 
 def methods(*keys: str) -> tuple[Method, ...]:
@@ -84,6 +86,7 @@ def make_comparison(folder: Path, *keys: str, **changes) -> Comparison:
         references=folder / "references",
         cases=TEST_CASES,
         labels={"tumour": 1},
+        tolerance_mm=2.0,
         file_ending=".nii.gz",
         walker_channel=0,
         output_folder=folder / "out",

@@ -22,7 +22,7 @@ TITLES = {
     "walker": "stock nnU-Net on the random walker's result",
     "full": "full supervision",
 }
-ROLES = {"pce_ctr": "paper", "simple": "paper", "walker": "rival", "full": "full supervision"}
+ROLES = {"pce_ctr": "paper", "simple": "paper", "walker": "baseline", "full": "full supervision"}
 PHASES = (("train", 4), ("finetune", 6))  # name, first epoch after it; 9 epochs in all
 
 
@@ -132,7 +132,12 @@ def method_entry(folder: Path, key: str, folds: tuple[str, ...]) -> dict:
         "paper_dice": [0.8120, 0.1328] if key == "simple" else None,
         "paper_jaccard": [0.7001, 0.1502] if key == "simple" else None,
         "summary": summary(cases),
-        "wilcoxon_vs_full": None if p_value is None else {"statistic": 1.0, "p_value": p_value, "num_pairs": 7},
+        "wilcoxon_vs_full": None
+        if p_value is None
+        else {
+            **{"statistic": 1.0, "p_value": p_value, "num_pairs": 7, "mean_difference": -0.2},
+            **{"difference_interval": [-0.275, -0.125], "non_inferior": False, "margin": 0.03},
+        },
         "folds": results,
     }
 
@@ -158,6 +163,7 @@ def write_comparison(folder: Path, *, methods: tuple[str, ...] = tuple(DICE), fo
             **{"images": str(folder / "images"), "references": str(folder / "references"), "labels": {"tumour": 1}},
             **{"file_ending": ".nii.gz", "channel": 0, "nnUNet_raw": str(folder / "raw"), "device": "cpu"},
         },
+        "preparation": ["nnUNetv2_simple_convert -baseline walker"],
         "versions": {"python": "3.11.7", "torch": "2.13.0", "device_name": "a processor"},
         "methods": [method_entry(folder, key, folds) for key in methods],
     }

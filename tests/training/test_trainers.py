@@ -16,7 +16,6 @@ from nnunetv2.training.logging import nnunet_logger
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from support.plain_trainers import LABELS, batch, make_trainer, nnunet_folders, plans  # noqa: F401
 
@@ -27,19 +26,6 @@ from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLo
 from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN, first_epoch, phase_at
 from nnunetv2_simple.training.trainer import PhasePolyLRScheduler
 from nnunetv2_simple.training.voxel_terms import ContrastiveTerm, PropagationTerm
-
-TRAINER_NAMES = [
-    base + length
-    for base in ("SimPLeTrainer", "nnUNetTrainerPartialCE", "nnUNetTrainerPartialCE_Contrastive")
-    for length in ("", "_5epochs", "_50epochs", "_250epochs")
-]
-
-
-@pytest.mark.parametrize("name", TRAINER_NAMES)
-def test_nnunets_finder_finds_every_trainer(name):
-    trainer_class = recursive_find_trainer_class_by_name(name)
-    assert trainer_class.__name__ == name
-    assert issubclass(trainer_class, nnUNetTrainer)
 
 
 def test_console_script_prints_the_folder_of_the_trainers():

@@ -1,0 +1,222 @@
+"""Running the steps of a comparison that are not done, one command at a time.
+
+Each command has a process group of its own that never outlives this process.
+"""
+
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from nnunetv2_simple import __version__
+from nnunetv2_simple.comparison.datasets import SPLITS_FILE, weak_splits
+from nnunetv2_simple.comparison.settings import Command, Comparison
+from nnunetv2_simple.comparison.steps import TRAINER_FOLDERS_VARIABLE, Step, searched_trainer_folders, steps
+from nnunetv2_simple.comparison.training_state import is_trained, note_costs, num_epochs_done, read_costs
+from nnunetv2_simple.files import save_json_atomically, written_atomically
+from nnunetv2_simple.nnunet.training_log import last_epoch_line
+
+WATCHED_EVERY_S = 1.0
+LINE_EVERY_S = 300  # where nobody watches, in a log
+NUM_LINES_SHOWN = 25
+PACKAGES = ("torch", "nnunetv2", "batchgenerators", "numpy", "scipy", "scikit-image", "SimpleITK")
+FIND_TRAINERS = """
+import sys
+from nnunetv2_simple.nnunet.versions import find_trainer_class
+missing = [name for name in sys.argv[1:] if find_trainer_class(name) is None]
+sys.exit(f"nnU-Net finds no trainer {', '.join(missing)}" if missing else 0)
+"""
+
+
+class CommandError(RuntimeError):
+    """A command failed, or did not do what it should."""
+
+
+def run_missing(comparison: Comparison) -> None:
+    """Do every step that is not done.
+
+    Raises:
+        CommandError: If one of nnU-Net's commands fails. What is done stays done.
+        ValueError: If a trainer cannot be found.
+    """
+    check_trainers(comparison)
+    splits_file = comparison.preprocessed / comparison.datasets["weak"] / SPLITS_FILE
+    if comparison.has_folds and not splits_file.is_file():
+        save_json_atomically(weak_splits(comparison), splits_file)
+    missing = [step for step in steps(comparison) if not step.is_done()]
+    with Progress(len(missing)) as progress:
+        for step in missing:
+            progress.begin(step.title)
+            run_step(step, comparison, progress.show)
+
+
+def run_step(step: Step, comparison: Comparison, show: Callable[[str], None]) -> None:
+    """Run the commands of a step; ``show`` is called every second with the last line about an epoch."""
+    log_file, costs_file = comparison.output_folder / "logs" / f"{step.log}.log", None
+    commands = step.commands_now()
+    if step.training:
+        known = read_costs(step.training) if num_epochs_done(step.training) else {}
+        note_costs(step.training, known | {"versions": versions_here(comparison.device)})
+        costs_file = step.training.costs_file
+    for command in commands:
+        if command[0] in FILE_COMMANDS:
+            FILE_COMMANDS[command[0]](*(Path(word) for word in command[1:] if not word.startswith("-")))
+        else:
+            run_command(command, log_file, show=show, costs_file=costs_file)
+    if not step.is_done():
+        raise CommandError(f"{step.title}: the commands ended without an error, but not all is there; see {log_file}")
+
+
+def check_trainers(comparison: Comparison) -> None:
+    """Make sure that nnU-Net finds every trainer that is still to be run.
+
+    Raises:
+        ValueError: Naming the one it does not find.
+    """
+    trainers = {training.trainer for training in comparison.trainings() if not is_trained(training)}
+    if not trainers:
+        return
+    command = [sys.executable, "-c", FIND_TRAINERS, *sorted(trainers)]  # the look-up imports all of nnU-Net's trainers
+    process = subprocess.run(command, env=_environment(), capture_output=True, text=True)
+    if process.returncode:
+        raise ValueError(process.stderr.strip().splitlines()[-1])
+
+
+def run_command(
+    command: Command,
+    log_file: Path,
+    *,
+    show: Callable[[str], None] = lambda line: None,
+    costs_file: Path | None = None,
+) -> None:
+    """Run a console script to its end; its log gets what it prints, the costs file its peak memory.
+
+    Raises:
+        CommandError: With the last lines of its output, if its exit status is not 0.
+    """
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    measured = [sys.executable, "-m", "nnunetv2_simple.comparison.measured_command", "--parent", str(os.getpid())]
+    measured += ["--costs", str(costs_file)] if costs_file else []
+    with log_file.open("a") as log:
+        log.write(f"\n{datetime.now():%Y-%m-%d %H:%M:%S} $ {shlex.join(command)}\n")
+        log.flush()
+        begin = log.tell()
+        options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen([*measured, *command], env=_environment(), start_new_session=True, **options)
+    try:
+        while process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(WATCHED_EVERY_S)
+            if line := last_epoch_line(_read_from(log_file, max(begin, log_file.stat().st_size - 10_000))):
+                show(line)
+    except BaseException:
+        _kill(process)
+        raise
+    if process.returncode:
+        raise CommandError(_describe_failure(command, process.returncode, log_file, begin))
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONUNBUFFERED": "1", TRAINER_FOLDERS_VARIABLE: searched_trainer_folders()}
+
+
+def _kill(process: subprocess.Popen) -> None:
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _read_from(file: Path, position: int) -> str:
+    with file.open("rb") as stream:
+        stream.seek(position)
+        return stream.read().decode(errors="replace")
+
+
+def _describe_failure(command: Sequence[str], status: int, log_file: Path, begin: int) -> str:
+    how = f"failed with status {status}" if status > 0 else f"was killed by signal {-status} (9: out of memory?)"
+    # a progress bar writes over what stands before the carriage return
+    lines = [line.rpartition("\r")[2][:300] for line in _read_from(log_file, begin).rstrip().split("\n")]
+    # once nnU-Net fails its background threads fail as well, and hide the cause
+    cause = next((line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)), None)
+    shown = [f"The first error: {cause}"] if cause else []
+    shown += [f"The last lines of {log_file}:", *(f"    {line}" for line in lines[-NUM_LINES_SHOWN:])]
+    return "\n".join([shlex.join(command), how, *shown])
+
+
+def _copy(source: Path, target: Path) -> None:
+    with written_atomically(target) as beside:
+        shutil.copyfile(source, beside)
+
+
+def _remove(*places: Path) -> None:
+    for place in places:
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+
+FILE_COMMANDS = {  # run here, so that they work on every platform
+    "mkdir": lambda folder: folder.mkdir(parents=True, exist_ok=True),
+    "cp": _copy,
+    "mv": os.replace,
+    "rm": _remove,
+    "touch": Path.touch,
+}
+
+
+class Progress:
+    """A bar over the steps, and under it the last line of the running one; off a terminal, a line now and then."""
+
+    def __init__(self, num_steps: int):
+        self._on_terminal, self._num_steps, self._begun = sys.stderr.isatty(), num_steps, 0
+        options = {"file": sys.stderr, "disable": not (self._on_terminal and num_steps)}
+        self._bar = tqdm(total=num_steps, unit="step", **options)
+        self._line = tqdm(bar_format="{desc}", position=1, leave=False, **options)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._bar.update(self._begun - self._bar.n if error[0] is None else 0)
+        self._line.close()
+        self._bar.close()
+
+    def begin(self, title: str) -> None:
+        """Begin a step; the one before is done."""
+        self._bar.update(self._begun - self._bar.n)
+        self._begun += 1
+        self._print(f"{title} (step {self._begun} of {self._num_steps})")
+
+    def show(self, line: str) -> None:
+        """Show how far the step is."""
+        self._line.set_description_str(line)
+        if not self._on_terminal and time.monotonic() > self._last_print + LINE_EVERY_S:
+            self._print(f"  {line}")
+
+    def _print(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)
+        self._last_print = time.monotonic()
+
+
+def versions_here(device: str) -> dict[str, str]:
+    """Return the versions of the packages that matter, and the name of the device ("cuda", "cpu" or "mps")."""
+    device_name = f"{device} ({platform.processor() or platform.machine()}, {os.cpu_count()} cores)"
+    if device == "cuda" and torch.cuda.is_available():
+        device_name = torch.cuda.get_device_name()
+    packages = {package: version(package) for package in PACKAGES}
+    here = {"python": platform.python_version(), "platform": platform.platform(), "device_name": device_name}
+    return {"nnunetv2_simple": __version__} | packages | here

@@ -1,0 +1,158 @@
+"""Folders of images, annotations and dense masks, and which files of them belong to which case."""
+
+import re
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from nnunetv2_simple.conversion.cases import Case
+from nnunetv2_simple.extreme_points.annotation_files import find_annotations
+from nnunetv2_simple.files import files_below
+from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
+
+CHANNEL_FILE = r"_\d{4}\.\w+(\.gz)?$"
+# beside images: their data, and what converters and viewers write about them
+NO_IMAGES = (".raw", ".zraw", ".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".pdf", ".fcsv")
+DETACHED_DATA = (".raw", ".zraw")  # of .mhd
+SLICER_SEGMENTATION = ".seg"  # before the file ending
+MAX_NAMED = 20
+ANNOTATION_NAMES = (
+    "The annotations of an image <case>_0000.nii.gz are called <case>.mrk.json, <case>.<name>.json, ... and lie in the "
+    "folder itself."
+)
+CSV_CASES = "The case of an image <case>_0000.nii.gz is <case>."
+MASK_NAMES = (
+    "The dense mask of an image <case>_0000.nii.gz is called <case>.nii.gz or <case>.seg.nrrd and lies in the folder "
+    "itself."
+)
+
+
+def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> list[Case]:
+    """List the cases of a folder of images named as nnU-Net names them; warn of files that nothing uses.
+
+    Args:
+        images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...
+        annotations: The annotated lesions, see
+            :func:`nnunetv2_simple.extreme_points.annotation_files.find_annotations`.
+        masks: Holds ``<case>.nii.gz`` or, as 3D Slicer names them, ``<case>.seg.nrrd``: dense masks.
+
+    Raises:
+        ValueError: If an image is not named so or of another format, or the annotations cannot be read.
+    """
+    channels = _channels(images)
+    mask_files_of = _mask_files(masks, channels)
+    mask_files = [file for files in mask_files_of.values() for file in files]
+    annotation_files = _annotations_of(list(channels), annotations, images, masks, mask_files)
+    _warn_of_masks(mask_files_of, annotation_files, annotations, images, masks)
+    cases = []
+    for identifier, found in channels.items():
+        mask_files, problems, warnings = mask_files_of.get(identifier, []), [], []
+        if [channel for channel, _ in found] != [f"{index:04d}" for index in range(len(found))]:
+            names = [Path(file).name for _, file in found]
+            problems.append(f"images must be named <case>_0000, <case>_0001, ... without a gap, one each; got {names}")
+        if len(mask_files) > 1:
+            problems.append(f"there must be one dense mask, got {mask_files}")
+        if annotations is not None and identifier not in annotation_files and mask_files:
+            warnings.append(f"no annotation was found in {annotations}: its clicks are simulated from {mask_files[0]}")
+        cases.append(
+            Case(
+                identifier,
+                tuple(file for _, file in found),
+                annotation_files=annotation_files.get(identifier, ()),
+                mask_file=mask_files[0] if mask_files else None,
+                problems=tuple(problems),
+                warnings=tuple(warnings),
+            )
+        )
+    return cases
+
+
+def _channels(images: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return number and file of each channel, by case identifier."""
+    channels: dict[str, list[tuple[str, str]]] = {}
+    misnamed, unknown = [], []
+    for file in sorted(images.iterdir()):
+        if file.name.startswith("."):
+            continue
+        if ending := image_file_ending(file.name):
+            name = re.fullmatch(r"(.+)_(\d{4})", file.name.removesuffix(ending))
+            if name:
+                channels.setdefault(name[1], []).append((name[2], str(file)))
+            else:
+                misnamed.append(str(file))
+        elif re.search(CHANNEL_FILE, file.name, re.IGNORECASE) and file.suffix.lower() not in NO_IMAGES:
+            unknown.append(str(file))
+    if unknown:
+        raise ValueError(f"images must be of the formats {IMAGE_FILE_ENDINGS}, got {unknown}")
+    if misnamed:
+        raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
+    return channels
+
+
+def _mask_files(folder: Path | None, identifiers: Collection[str]) -> dict[str, list[str]]:
+    found = {}
+    for file in sorted(folder.iterdir()) if folder is not None else ():
+        name = file.name.removesuffix(image_file_ending(file.name))
+        if name != file.name:
+            name = name if name in identifiers else name.removesuffix(SLICER_SEGMENTATION)
+            if name in identifiers:
+                found.setdefault(name, []).append(str(file))
+    return found
+
+
+def _annotations_of(
+    identifiers: Sequence[str], annotations: Path | None, images: Path, masks: Path | None, mask_files: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Find the annotation files of each case; say which nothing uses, as what they mark counts as background."""
+    if annotations is None:
+        return {}
+    folders = [folder for folder in (images, masks) if folder is not None and not folder.samefile(annotations)]
+    found, others = find_annotations(annotations, identifiers, other_inputs=[*folders, *mask_files])
+    expected_names = ANNOTATION_NAMES if annotations.is_dir() else CSV_CASES
+    _warn_of_unused(others, f"belongs to no image in {images}", expected_names, images)
+    return found
+
+
+def _warn_of_masks(
+    mask_files_of: Mapping[str, Sequence[str]],
+    annotation_files: Mapping[str, Sequence[str]],
+    annotations: Path | None,
+    images: Path,
+    masks: Path | None,
+) -> None:
+    """Say which files of the folder of masks nothing uses, and which masks no clicks are simulated from."""
+    if masks is None:
+        return
+    if not (annotations is not None and masks.samefile(annotations)):  # of that folder all has been said
+        used = [file for files in mask_files_of.values() for file in files]
+        folders = [folder for folder in (images, annotations) if folder is not None]
+        others = [str(file) for file in files_below(masks, ignored=[*folders, *used])]
+        _warn_of_unused(others, f"is the dense mask of no image in {images}", MASK_NAMES, images)
+    if clicked := [case for case in mask_files_of if case in annotation_files]:
+        more = f" and {len(clicked) - MAX_NAMED} more" if len(clicked) > MAX_NAMED else ""
+        print(
+            f"WARNING {masks}: the dense masks of these cases make no label, because the cases are annotated in "
+            f"{annotations}, and are kept as references: {', '.join(clicked[:MAX_NAMED])}{more}",
+            file=sys.stderr,
+        )
+
+
+def _warn_of_unused(files: Iterable[str], what: str, expected_names: str, images: Path) -> None:
+    files = [file for file in files if not (_is_data_of_another(file) or _belongs_to_image(file, images))]
+    for file in files[:MAX_NAMED]:
+        print(f"WARNING {file}: {what}, nothing uses it", file=sys.stderr)
+    if len(files) > MAX_NAMED:
+        print(f"WARNING and {len(files) - MAX_NAMED} more files that nothing uses", file=sys.stderr)
+    if files:
+        print(expected_names, file=sys.stderr)
+
+
+def _is_data_of_another(file: str) -> bool:
+    """Tell whether a file holds the voxels of an image whose header lies beside it."""
+    path = Path(file)
+    return path.suffix.lower() in DETACHED_DATA and path.with_suffix(".mhd").exists()
+
+
+def _belongs_to_image(file: str, images: Path) -> bool:
+    """Tell whether a file is an image, or about one, in a folder that images and other input share."""
+    return re.search(CHANNEL_FILE, file, re.IGNORECASE) is not None and Path(file).parent.samefile(images)

@@ -1,0 +1,100 @@
+"""New images as nnUNetv2_predict takes them.
+
+nnUNetv2_predict looks for <case>_0000 to <case>_000N with the file ending of the dataset it was trained on, and passes
+over any other file without a word.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from nnunetv2_simple.conversion.case_files import FILE_ENDING, write_checked
+from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.loading import load_case
+from nnunetv2_simple.files import remove_partial_files, written_atomically
+from nnunetv2_simple.parallel import open_workers
+
+FILE_ENDINGS = (FILE_ENDING, ".nii", ".mha", ".nrrd")  # read by nnU-Net, in one file, written by SimpleITK
+
+
+def image_names(channel_names: Sequence[str], file_ending: str, *, case: str = "<case>") -> list[str]:
+    """Return the names of the files of a case, one per channel."""
+    return [f"{case}_{number:04d}{file_ending}" for number in range(len(channel_names))]
+
+
+def describe_new_images(conversion: Conversion) -> str:
+    """Say what new images of a converted dataset must look like, and what makes them so."""
+    files = image_names(conversion.channel_names, FILE_ENDING)
+    named = ", ".join(f"{file} ({name})" for file, name in zip(files, conversion.channel_names, strict=True))
+    return (
+        f"New images for nnUNetv2_predict must be named {named}; it passes over other files, {FILE_ENDINGS[-1]} for "
+        f"one, without a word. This writes them:\n"
+        f"    nnUNetv2_simple_convert -i NEW_IMAGES --images-only -d {conversion.dataset_folder.name} -o FOLDER"
+    )
+
+
+def write_images(
+    cases: Sequence[Case],
+    folder: Path,
+    channel_names: Sequence[str],
+    *,
+    file_ending: str = FILE_ENDING,
+    overwrite: bool = False,
+    num_processes: int = 1,
+    progress: Callable[[Sequence[Case], Iterator], Iterator] = lambda cases, finished: finished,
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Write the images of cases as nnU-Net names them, read and checked as those of a conversion.
+
+    Args:
+        cases: Of their input only the images are used.
+        folder: Is made if it is not there.
+        channel_names: One per image of a case.
+        file_ending: One of ``FILE_ENDINGS``.
+        overwrite: Whether files that are there may be replaced.
+        num_processes: Cases at the same time.
+        progress: See :func:`nnunetv2_simple.conversion.convert.convert_dataset`.
+
+    Returns:
+        The reasons of failure and the warnings of every case that has any. Of a failed case nothing is written.
+
+    Raises:
+        ValueError: If there is no case or another file ending.
+        FileExistsError: If a file is there and may not be replaced.
+    """
+    if not cases:
+        raise ValueError("there is no image to convert")
+    if file_ending not in FILE_ENDINGS:
+        raise ValueError(f"images of the file ending {file_ending} cannot be written, but of {FILE_ENDINGS}")
+    names = [name for case in cases for name in image_names(channel_names, file_ending, case=case.identifier)]
+    if not overwrite and (existing := [name for name in names if (folder / name).exists()]):
+        raise FileExistsError(
+            f"{folder} holds {len(existing)} of these images already, such as {existing[0]}; --overwrite replaces them"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(folder)
+    write = partial(_try_to_write, folder=folder, channel_names=channel_names, file_ending=file_ending)
+    failures, warnings = {}, {}
+    with open_workers(num_processes=num_processes) as run:
+        for case, found in progress(cases, run(write, cases)):
+            failures[case.identifier], warnings[case.identifier] = found
+    return {k: v for k, v in failures.items() if v}, {k: v for k, v in warnings.items() if v}
+
+
+def _try_to_write(
+    case: Case, *, folder: Path, channel_names: Sequence[str], file_ending: str
+) -> tuple[list[str], list[str]]:
+    try:
+        loaded = load_case(replace(case, is_test=True), Conversion(folder, channel_names))
+        with ExitStack() as whole_case:
+            for name, channel in zip(
+                image_names(channel_names, file_ending, case=case.identifier), loaded.channels, strict=True
+            ):
+                beside = whole_case.enter_context(written_atomically(folder / name))
+                write_checked(channel, beside, name=str(folder / name))
+    except ValueError as error:
+        return [str(error)], []
+    except Exception as error:  # whatever happens to one case must not stop the others
+        return [f"{type(error).__name__}: {error}"], []
+    return [], list(loaded.warnings)

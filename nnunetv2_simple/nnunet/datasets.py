@@ -1,0 +1,45 @@
+"""nnU-Net's datasets: what they are called, and what their images look like."""
+
+from pathlib import Path
+
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+from nnunetv2_simple.files import read_json
+
+
+def dataset_name(dataset: str | int) -> str:
+    """Return the name of a dataset, DatasetXXX_Name, from its id or name.
+
+    Raises:
+        ValueError: If there is none of that id, or several.
+    """
+    try:
+        return str(maybe_convert_to_dataset_name(dataset))
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+
+
+def images_of_dataset(dataset: str | int) -> tuple[list[str], str]:
+    """Return the channel names and the file ending of a dataset's images, as nnU-Net expects them of new images too.
+
+    Args:
+        dataset: Its id or name. Raw, preprocessed and trained ones are looked at, in this order.
+
+    Raises:
+        ValueError: If there is no dataset.json, or it does not say them.
+    """
+    name = dataset_name(dataset)
+    raw, preprocessed, results = (
+        Path(folder) / name if folder else None for folder in (nnUNet_raw, nnUNet_preprocessed, nnUNet_results)
+    )
+    files = [folder / "dataset.json" for folder in (raw, preprocessed) if folder is not None]
+    files += sorted(results.glob("*/dataset.json")) if results is not None else []
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise ValueError(f"there is no dataset.json of {name}, neither raw nor preprocessed nor of a trained model")
+    content = read_json(file)
+    try:
+        return list(content.get("channel_names", content.get("modality")).values()), content["file_ending"]
+    except (AttributeError, KeyError) as error:
+        raise ValueError(f"{file} must hold 'channel_names' and 'file_ending'") from error
