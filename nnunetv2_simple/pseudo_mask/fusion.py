@@ -61,8 +61,8 @@ def find_walker_files(dataset_folder: Path, case: str, foreground_labels: Sequen
     return [] if missing else files
 
 
-def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> np.ndarray | None:
-    """Return the probability of every class, background first; None for a case that has none.
+def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> np.ndarray:
+    """Return the probability of every class, background first.
 
     Args:
         dataset_folder: ``DatasetXXX_Name`` in nnUNet_raw.
@@ -73,11 +73,12 @@ def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels
         (1 + K, z, y, x) float32, sum one over the classes.
 
     Raises:
-        FileNotFoundError: If those of some labels only are there.
+        FileNotFoundError: If a file is missing.
     """
     files = find_walker_files(dataset_folder, case, foreground_labels)
     if not files:
-        return None
+        expected = walker_file(dataset_folder, case, foreground_labels[0])
+        raise FileNotFoundError(f"the random walker's probabilities of case {case} are missing, expected {expected}")
     foreground = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files]) / np.float32(255)
     background = (1 - foreground).prod(axis=0, keepdims=True)  # no lesion of any label claims the voxel
     probabilities = np.concatenate((background, foreground))

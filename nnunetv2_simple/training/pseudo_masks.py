@@ -21,7 +21,7 @@ from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
-from nnunetv2_simple.pseudo_mask.fusion import label_digest, read_walker_probabilities, weigh_evidence
+from nnunetv2_simple.pseudo_mask.fusion import find_walker_files, label_digest, read_walker_probabilities, weigh_evidence
 
 PARTIAL_PSEUDO_MASK = f"{PARTIAL}mask_"  # before the name, as the file ending tells nnU-Net's writers the format
 
@@ -65,7 +65,8 @@ class PseudoMaskWriter(NamedTuple):
         walker = digest = None
         if self.walker_dataset_folder is not None:
             digest = read_record(self.walker_dataset_folder, case).get("label_sha256")
-            walker = read_walker_probabilities(self.walker_dataset_folder, case, label_manager.foreground_labels)
+            where = (self.walker_dataset_folder, case, label_manager.foreground_labels)
+            walker = read_walker_probabilities(*where) if find_walker_files(*where) else None
         keeps_labelled = digest is not None and digest != label_digest(weak_label)
         if self.network_weight is not None:
             keeps_labelled |= digest is None or walker is None

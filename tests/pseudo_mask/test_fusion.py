@@ -5,6 +5,7 @@ from scipy.special import expit, logit
 
 from nnunetv2_simple.pseudo_mask.fusion import (
     as_stored,
+    find_walker_files,
     label_digest,
     read_walker_probabilities,
     walker_file,
@@ -68,7 +69,9 @@ def test_probabilities_survive_being_stored(tmp_path):
 
 def test_a_case_may_have_no_probabilities_but_not_those_of_some_labels_only(tmp_path):
     store(tmp_path, "a", np.full((1, 1, 1), 0.5))
-    assert read_walker_probabilities(tmp_path, "b", [1]) is None
+    assert find_walker_files(tmp_path, "b", [1, 2]) == []
+    with pytest.raises(FileNotFoundError, match="case b .*walkerTr/b_0001.nii.gz"):
+        read_walker_probabilities(tmp_path, "b", [1, 2])
     with pytest.raises(FileNotFoundError, match="case a .*walkerTr/a_0002.nii.gz"):
         read_walker_probabilities(tmp_path, "a", [1, 2])
 
