@@ -21,7 +21,12 @@ from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
-from nnunetv2_simple.pseudo_mask.fusion import find_walker_files, label_digest, read_walker_probabilities, weigh_evidence
+from nnunetv2_simple.pseudo_mask.fusion import (
+    find_walker_files,
+    label_digest,
+    read_walker_probabilities,
+    weigh_evidence,
+)
 
 PARTIAL_PSEUDO_MASK = f"{PARTIAL}mask_"  # before the name, as the file ending tells nnU-Net's writers the format
 
