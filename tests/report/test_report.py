@@ -104,12 +104,14 @@ def test_nsd_is_shown_where_it_was_measured(fresh, without_pictures):
     assert "NSD" not in read_page(fresh).text
 
     def add(content):
+        content["settings"]["tolerance_mm"] = 2.5
         for method in content["methods"]:
             method["summary"]["nsd"] = {"mean": 0.875, "std": 0.05, "median": 0.9}
 
     edit(fresh, add)
     page = read_page(fresh)
     assert page.row(TITLES["simple"])[4] == "87.5 ± 5.0"
+    assert "within 2.5 mm" in page.text
     assert len({len(row) for row in page.rows[1:8] if len(row) > 2}) == 1
 
 
@@ -264,7 +266,7 @@ def test_missing_files_are_named(fresh, tmp_path):
     edit(fresh, move)
     page = read_page(fresh)
     assert f"no checkpoint in {tmp_path}/nowhere/simple" in page.text
-    assert f"Not shown: there is no dataset of weak labels, Dataset501_Blocks, in {tmp_path}/nowhere." in page.text
+    assert f"Not shown: there is no dataset of weak labels, {tmp_path}/nowhere/Dataset501_Blocks." in page.text
     assert f"cannot read {tmp_path}/nowhere/case_1_0000.nii.gz" in page.text
     assert len(page.data["surfaces"]["cases"]) == 3  # needs no images
 
