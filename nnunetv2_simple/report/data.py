@@ -9,7 +9,8 @@ import numpy as np
 
 from nnunetv2_simple.files import read_json
 
-ROLES = {"paper": "The paper’s rows", "baseline": "Baselines", "full supervision": "Full supervision"}
+# titles by role; comparison.json calls baselines "rival"
+ROLES = {"paper": "The paper’s rows", "rival": "Baselines", "full supervision": "Full supervision"}
 MAIN_METHOD, REFERENCE_METHOD = "simple", "full"
 SIX_CLICKS = "six clicks"
 

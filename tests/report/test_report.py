@@ -15,6 +15,9 @@ from support.browser import needs_browser, probe_page
 from support.page import Page
 from support.report_example import DICE, REFERENCE, SHAPE, TEST_CASES, TITLES, block, write_comparison, write_volume
 
+from nnunetv2_simple.comparison.methods import METHODS
+from nnunetv2_simple.comparison.results import ROLES_ON_FILE
+from nnunetv2_simple.report.data import ROLES, read_comparison
 from nnunetv2_simple.report.page import SECTIONS, write_report
 
 
@@ -347,3 +350,10 @@ def test_page_works_in_a_browser(page, comparison, tmp_path):
 
 def test_example_is_what_it_says():
     assert report_example.prediction("full", 3).sum() == REFERENCE.sum()
+
+
+def test_every_method_of_a_comparison_has_its_place(fresh):
+    roles = {ROLES_ON_FILE.get(method.role, method.role) for method in METHODS}
+    assert roles == set(ROLES)
+    titles = [title for _, methods in read_comparison(Path(fresh)).groups for title in [m["title"] for m in methods]]
+    assert sorted(titles) == sorted(TITLES.values())

@@ -23,7 +23,7 @@ TITLES = {
     "full": "full supervision",
 }
 DATASETS = {"weak": "Dataset501_Blocks", "dense": "Dataset502_Blocks_dense", "walker": "Dataset503_Blocks_walker"}
-ROLES = {"pce_ctr": "paper", "simple": "paper", "walker": "baseline", "full": "full supervision"}
+ROLES = {"pce_ctr": "paper", "simple": "paper", "walker": "rival", "full": "full supervision"}
 PHASES = (("train", 4), ("finetune", 6))  # name, first epoch after it; 9 epochs in all
 
 
