@@ -21,6 +21,7 @@ benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/propagation_speed.py
 	$(BIN)/python benchmarks/pseudo_mask_time.py
 	$(BIN)/python benchmarks/training_cost.py
+	$(BIN)/python benchmarks/device_waits.py
 
 compat: $(VENV)/installed
 	$(BIN)/python tools/compat.py

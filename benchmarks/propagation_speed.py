@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from measuring import device_name, in_own_process, marked, peak_memory_mb, reset_peak_memory, timed
 from tqdm import tqdm
 
-from nnunetv2_simple.propagation import propagate_labels
-from nnunetv2_simple.sampling import features_at, sample_voxels
+from nnunetv2_simple.propagation import draw_voxels, features_at, propagate_labels
 
 NUM_REFERENCES, NUM_FEATURES = 100, 32
 SIMILARITY_THRESHOLD = VOTE_FRACTION = 0.96
@@ -61,7 +60,8 @@ def propagate(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def broadcast(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the same decisions from the (unlabelled x references x D) tensor."""
     generator = torch.Generator(features.device).manual_seed(SEED)
-    references = features_at(features, sample_voxels(target == 1, NUM_REFERENCES, generator=generator))
+    drawn = draw_voxels(target == 1, NUM_REFERENCES, generator=generator)
+    references = features_at(features, drawn)[drawn.counts]
     unlabelled = target == IGNORE_LABEL
     vectors = features.movedim(1, -1)[unlabelled]
     similarity = F.cosine_similarity(vectors[:, None], references[None], dim=-1)

@@ -71,15 +71,42 @@ def voxel_contrastive_loss(
         )
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    with torch.autocast(positives.device.type, enabled=False):
-        z = F.normalize(torch.cat((positives, negatives)).float(), dim=1, eps=1e-6)
-        is_positive = torch.arange(len(z), device=z.device) < len(positives)
+    features = torch.cat((positives, negatives))
+    is_positive = torch.arange(len(features), device=features.device) < len(positives)
+    counts = torch.ones_like(is_positive)
+    return contrastive_loss_of_pairs(
+        features, is_positive, counts, temperature=temperature, pull_negatives=pull_negatives
+    )
+
+
+def contrastive_loss_of_pairs(
+    features: torch.Tensor,
+    is_positive: torch.Tensor,
+    counts: torch.Tensor,
+    *,
+    temperature: float,
+    pull_negatives: bool,
+) -> torch.Tensor:
+    """Compute :func:`voxel_contrastive_loss` of voxels of which some do not count, without waiting for the device.
+
+    Args:
+        features: (M, D).
+        is_positive: (M,) bool.
+        counts: (M,) bool, whether a voxel takes part.
+        temperature: tau > 0.
+        pull_negatives: Whether pairs of two negatives take part.
+
+    Returns:
+        Scalar, float32. Zero, with zero gradient, where there is no pair.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        z = F.normalize(features.float(), dim=1, eps=1e-6)
         same_label = is_positive[:, None] == is_positive[None, :]
-        pairs = torch.ones_like(same_label).triu(diagonal=1)
+        pairs = (counts[:, None] & counts[None, :]).triu(diagonal=1)
         if not pull_negatives:
             pairs &= is_positive[:, None] | is_positive[None, :]
         bce = F.binary_cross_entropy_with_logits(z @ z.T / temperature, same_label.float(), reduction="none")
-        return bce[pairs].sum() / pairs.sum().clamp(min=1)
+        return bce.where(pairs, 0).sum() / pairs.sum().clamp(min=1)
 
 
 def crf_loss(
@@ -90,6 +117,7 @@ def crf_loss(
     position_sigma_mm: float = 6.0,
     intensity_sigma: float = 0.5,
     window_radius_mm: float = 5.0,
+    max_offsets: int = 64,
 ) -> torch.Tensor:
     """Compute the energy of a conditional random field: neighbours that look alike should be labelled alike.
 
@@ -99,6 +127,10 @@ def crf_loss(
     the Potts model relaxed to probabilities, with V voxels and the window W of all offsets but zero of at most
     ``window_radius_mm``; pairs that leave the patch count zero. This is the energy of the gated CRF loss divided by
     |W|, so that its scale does not depend on the voxel size, and with the widths in mm instead of voxels.
+
+    Each two opposite offsets take part or not together. Where voxels are so fine that there are more than
+    ``max_offsets`` such pairs (257 at 1 mm), every k-th takes part, in the order of their length, with the smallest k
+    that leaves no more. On phantoms of 0.8 to 3 mm that changes the energy by less than 1 %.
 
     Memory is that of a few volumes like ``probabilities``, however large the window. Differentiable once, with respect
     to ``probabilities``.
@@ -110,12 +142,13 @@ def crf_loss(
         position_sigma_mm: Width of the kernel in space.
         intensity_sigma: Width of the kernel in intensity, in the image's unit: standard deviations in nnU-Net.
         window_radius_mm: Radius of the window.
+        max_offsets: Largest number of pairs of opposite offsets; the time is proportional to it.
 
     Returns:
         Scalar in [0, 1]. Zero where the window holds no offset.
 
     Raises:
-        ValueError: If the shapes do not belong together or a width is not positive.
+        ValueError: If the shapes do not belong together, or a width or ``max_offsets`` is not positive.
 
     Reference:
         Obukhov et al., Gated CRF loss for weakly supervised semantic image segmentation, 2019, eq. 2 to 4.
@@ -131,41 +164,48 @@ def crf_loss(
         )
     if len(spacing_mm) != probabilities.ndim - 2 or not all(spacing > 0 for spacing in spacing_mm):
         raise ValueError(f"spacing_mm must be {probabilities.ndim - 2} positive numbers, got {tuple(spacing_mm)}")
-    if not (position_sigma_mm > 0 and intensity_sigma > 0 and window_radius_mm > 0):
+    if not (position_sigma_mm > 0 and intensity_sigma > 0 and window_radius_mm > 0 and max_offsets > 0):
         raise ValueError(
-            f"position_sigma_mm, intensity_sigma and window_radius_mm must be positive, "
-            f"got {position_sigma_mm}, {intensity_sigma} and {window_radius_mm}"
+            f"position_sigma_mm, intensity_sigma, window_radius_mm and max_offsets must be positive, "
+            f"got {position_sigma_mm}, {intensity_sigma}, {window_radius_mm} and {max_offsets}"
         )
     with torch.autocast(probabilities.device.type, enabled=False):
         probabilities, image = probabilities.float(), image.float() / (math.sqrt(2) * intensity_sigma)
         p = probabilities.detach()
         messages = torch.zeros_like(p)  # sum_j K_ij p_j
-        offsets = _half_window(spacing_mm, window_radius_mm)
+        offsets = _half_window(spacing_mm, window_radius_mm, max_offsets)
+        zero = image.new_zeros(())
         for offset in offsets:
-            distance_mm2 = sum((step * spacing) ** 2 for step, spacing in zip(offset, spacing_mm, strict=True))
+            closeness = math.exp(-_length_mm2(offset, spacing_mm) / (2 * position_sigma_mm**2))
             here = (..., *(slice(max(-step, 0), -step if step > 0 else None) for step in offset))
             there = (..., *(slice(max(step, 0), step if step < 0 else None) for step in offset))
-            log_kernel = image.new_full((), -distance_mm2 / (2 * position_sigma_mm**2))
+            log_likeness = zero
             for channel in image.split(1, dim=1):
                 difference = channel[here] - channel[there]
-                log_kernel = torch.addcmul(log_kernel, difference, difference, value=-1)
-            kernel = log_kernel.exp_()
-            messages[here].addcmul_(kernel, p[there])
-            messages[there].addcmul_(kernel, p[here])
+                log_likeness = torch.addcmul(log_likeness, difference, difference, value=-1)
+            likeness = log_likeness.exp_()
+            messages[here].addcmul_(likeness, p[there], value=closeness)
+            messages[there].addcmul_(likeness, p[here], value=closeness)
         degrees = messages.sum(dim=1)  # sum_j K_ij, as the probabilities sum to one
         # p^T K p has the gradient 2 K p: linear in p around its present value, at no cost in memory for autograd
         agreement = (2 * probabilities * messages).sum(dim=1) - (p * messages).sum(dim=1)
         return (degrees - agreement).sum() / (degrees.numel() * max(2 * len(offsets), 1))
 
 
-def _half_window(spacing_mm: Sequence[float], radius_mm: float) -> list[tuple[int, ...]]:
-    """Return one of each two opposite voxel offsets within a radius, without the zero offset."""
+def _half_window(spacing_mm: Sequence[float], radius_mm: float, max_offsets: int) -> list[tuple[int, ...]]:
+    """Return one of each two opposite voxel offsets within a radius, without the zero offset, or every k-th of them."""
     radius_mm *= 1 + 1e-6  # 0.3 mm are three voxels of 0.1 mm, whatever the rounding
     reach = [int(radius_mm / spacing) for spacing in spacing_mm]
     zero = (0,) * len(reach)
-    return [
+    offsets = [
         offset
         for offset in itertools.product(*(range(-steps, steps + 1) for steps in reach))
-        if offset > zero
-        and sum((step * spacing) ** 2 for step, spacing in zip(offset, spacing_mm, strict=True)) <= radius_mm**2
+        if offset > zero and _length_mm2(offset, spacing_mm) <= radius_mm**2
     ]
+    offsets.sort(key=lambda offset: (_length_mm2(offset, spacing_mm), offset))
+    step = max(math.ceil(len(offsets) / max_offsets), 1)
+    return offsets[step // 2 :: step]
+
+
+def _length_mm2(offset: Sequence[int], spacing_mm: Sequence[float]) -> float:
+    return sum((step * spacing) ** 2 for step, spacing in zip(offset, spacing_mm, strict=True))

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -155,3 +156,28 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
+
+
+@contextmanager
+def children_end_on_sigterm() -> Iterator[None]:
+    """Let a SIGTERM that ends this process end its child processes first; without it they would go on for ever.
+
+    A handler that somebody else has installed is left alone, and so are threads, which cannot have one.
+    """
+
+    def end(signal_number: int, _) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+        signal.signal(signal_number, signal.SIG_DFL)
+        os.kill(os.getpid(), signal_number)
+
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

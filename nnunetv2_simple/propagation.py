@@ -1,14 +1,61 @@
-"""Similarity-aware propagation: unlabelled voxels whose features agree with known positives (SimPLe, section 2.3)."""
+"""Similarity-aware propagation: unlabelled voxels whose features agree with known positives (SimPLe, section 2.3).
 
-import math
+Nothing here waits for the device: how many voxels there are of a kind stays on it. So draws have a fixed length and say
+which of their entries count, and the vote is held on all voxels.
+"""
+
+from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from nnunetv2_simple.sampling import VoxelIndices, features_at, sample_voxels
-
-VOXELS_PER_CHUNK = 65_536  # bounds the (voxels x references) similarity matrix to 26 MB at 100 references
+VOXELS_PER_CHUNK = 65_536  # bounds the (references x voxels) similarity matrix to 26 MB at 100 references
 MAX_CALIBRATION_VOXELS = 2_000
+
+
+class DrawnVoxels(NamedTuple):
+    """Voxels drawn from a mask.
+
+    Attributes:
+        indices: One index tensor (num,) per dimension of the mask.
+        counts: (num,) bool, False for the entries left over where the mask has fewer voxels.
+    """
+
+    indices: tuple[torch.Tensor, ...]
+    counts: torch.Tensor
+
+
+class References(NamedTuple):
+    """Features that unlabelled voxels are compared with.
+
+    Attributes:
+        features: (N, D) float32, of length one.
+        counts: (N,) bool, as in :class:`DrawnVoxels`.
+    """
+
+    features: torch.Tensor
+    counts: torch.Tensor
+
+
+def draw_voxels(mask: torch.Tensor, num: int, *, generator: torch.Generator | None = None) -> DrawnVoxels:
+    """Draw ``num`` of the voxels that are True, without replacement; all of them where there are fewer.
+
+    Args:
+        mask: (B, *spatial) bool.
+        num: Number of voxels wanted.
+        generator: Source of randomness, on the device of ``mask``; the device's default one if None.
+    """
+    keys = torch.rand(mask.numel(), device=mask.device, generator=generator).masked_fill_(~mask.flatten(), -1)
+    keys, voxels = keys.topk(min(num, len(keys)))
+    return DrawnVoxels(torch.unravel_index(voxels, mask.shape), keys >= 0)
+
+
+def features_at(features: torch.Tensor, voxels: DrawnVoxels) -> torch.Tensor:
+    """Look up the feature vectors (num, D) of voxels in (B, D, *spatial)."""
+    batch, *spatial = voxels.indices
+    # not movedim(1, -1)[voxels]: its gradient would lie in memory channels last, and be slow to add to that of others
+    return features[(batch, slice(None), *spatial)]
 
 
 def propagate_labels(
@@ -60,50 +107,47 @@ def propagate_labels(
         raise ValueError(f"num_references must be at least 1, got {num_references}")
 
     references = draw_references(features, target == 1, num_references, generator=generator)
-    return vote(
-        features,
-        target == ignore_label,
-        references,
-        similarity_threshold=similarity_threshold,
-        vote_fraction=vote_fraction,
-    )
+    accepted = vote(features, references, similarity_threshold=similarity_threshold, vote_fraction=vote_fraction)
+    return accepted & (target == ignore_label)
 
 
 def draw_references(
     features: torch.Tensor, mask: torch.Tensor, num_references: int, *, generator: torch.Generator | None = None
-) -> torch.Tensor:
-    """Return the normalised, detached features (<= num_references, D) of voxels drawn from a mask (B, *spatial)."""
-    return _unit_features(features, sample_voxels(mask, num_references, generator=generator))
+) -> References:
+    """Draw reference voxels from a mask (B, *spatial) and return their features, detached."""
+    voxels = draw_voxels(mask, num_references, generator=generator)
+    return References(_unit_length(features_at(features.detach(), voxels), dim=1), voxels.counts)
 
 
 def vote(
     features: torch.Tensor,
-    mask: torch.Tensor,
-    references: torch.Tensor,
+    references: References,
     *,
-    similarity_threshold: float,
+    similarity_threshold: float | torch.Tensor,
     vote_fraction: float,
 ) -> torch.Tensor:
-    """Return which voxels of a mask (B, *spatial) agree with the references; see :func:`propagate_labels`."""
-    accepted = torch.zeros_like(mask)
-    if len(references):
-        for voxels in mask.nonzero().split(VOXELS_PER_CHUNK):
-            voxels = voxels.unbind(dim=1)
-            agrees = _unit_features(features, voxels) @ references.T > similarity_threshold
-            votes = agrees.sum(dim=1, dtype=torch.int32)  # ten times faster than the default, int64
-            accepted[voxels] = votes > vote_fraction * len(references)
-    return accepted
+    """Return which voxels (B, *spatial) agree with the references, labelled or not; see :func:`propagate_labels`."""
+    most_that_fail = _most_that_fail(vote_fraction, references.counts.sum())
+    nobody = torch.where(references.counts, 0.0, -torch.inf)[:, None]  # entries that do not count agree with no voxel
+    accepted = []
+    with torch.autocast(features.device.type, enabled=False):
+        for patch in features.detach().flatten(2):
+            for chunk in patch.split(VOXELS_PER_CHUNK, dim=1):
+                similarity = torch.addmm(nobody, references.features, _unit_length(chunk, dim=0))
+                votes = (similarity > similarity_threshold).sum(dim=0, dtype=torch.int32)  # faster than int64
+                accepted.append(votes > most_that_fail)
+    return torch.cat(accepted).reshape(features.shape[:1] + features.shape[2:])
 
 
 def similarity_threshold_for(
     features: torch.Tensor,
     mask: torch.Tensor,
-    references: torch.Tensor,
+    references: References,
     *,
     vote_fraction: float,
     accepted_share: float,
     generator: torch.Generator | None = None,
-) -> float:
+) -> torch.Tensor:
     """Return the similarity threshold at which the vote accepts a given share of the voxels of a mask.
 
     A voxel is accepted at any threshold below its (floor(alpha N) + 1)-th largest cosine to the N references: the
@@ -113,23 +157,32 @@ def similarity_threshold_for(
     Args:
         features: (B, D, *spatial).
         mask: (B, *spatial) bool; at most 2000 of its voxels are looked at.
-        references: (N, D), from :func:`draw_references`.
+        references: From :func:`draw_references`.
         vote_fraction: alpha in [0, 1).
         accepted_share: In [0, 1].
         generator: Source of randomness.
 
     Returns:
-        lambda; infinity, which accepts nothing, where mask or references are empty.
+        lambda, a float32 scalar; infinity, which accepts nothing, where mask or references are empty.
     """
-    voxels = sample_voxels(mask, MAX_CALIBRATION_VOXELS, generator=generator)
-    num_needed = int(vote_fraction * len(references)) + 1
-    if len(voxels[0]) == 0 or num_needed > len(references):
-        return math.inf
-    similarity = _unit_features(features, voxels) @ references.T
-    scores = similarity.kthvalue(len(references) - num_needed + 1, dim=1).values
-    return torch.quantile(scores, 1 - accepted_share, interpolation="higher").item()
-
-
-def _unit_features(features: torch.Tensor, voxels: VoxelIndices) -> torch.Tensor:
+    voxels = draw_voxels(mask, MAX_CALIBRATION_VOXELS, generator=generator)
     with torch.autocast(features.device.type, enabled=False):
-        return F.normalize(features_at(features.detach(), voxels).float(), dim=1)
+        similarity = _unit_length(features_at(features.detach(), voxels), dim=1) @ references.features.T
+    num_references, num_voxels = references.counts.sum(), voxels.counts.sum()
+    ranked = similarity.masked_fill(~references.counts, -torch.inf).sort(dim=1, descending=True).values
+    most_that_fail = _most_that_fail(vote_fraction, num_references)
+    scores = ranked.gather(1, most_that_fail.clamp(max=ranked.shape[1] - 1).expand(len(ranked), 1)).squeeze(1)
+    scores = scores.masked_fill(~voxels.counts, -torch.inf).sort().values
+    from_above = ((num_voxels - 1) * accepted_share).long().clamp(min=0)  # the higher of two neighbouring scores
+    threshold = scores.gather(0, len(scores) - 1 - from_above.reshape(1)).squeeze(0)
+    return threshold.masked_fill((num_voxels == 0) | (most_that_fail >= num_references), torch.inf)
+
+
+def _most_that_fail(vote_fraction: float, num_references: torch.Tensor) -> torch.Tensor:
+    """Return floor(alpha N), in integers: 0.53 * 100 is not exact in float32, and not all devices have float64."""
+    alpha = Fraction(vote_fraction).limit_denominator(1_000_000)
+    return num_references * alpha.numerator // alpha.denominator
+
+
+def _unit_length(features: torch.Tensor, *, dim: int) -> torch.Tensor:
+    return F.normalize(features.float(), dim=dim)

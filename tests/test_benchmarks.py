@@ -13,6 +13,7 @@ import torch
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # as when a benchmark is run; processes it starts inherit it
 
+import device_waits  # noqa: E402
 import measuring  # noqa: E402
 import propagation_speed  # noqa: E402
 import training_cost  # noqa: E402
@@ -145,6 +146,16 @@ def test_training_cost_measures_every_variant_and_really_propagates(tmp_path, mo
         assert re.search(rf"\n\| {variant} \| [\d.]+ \| \**[\d.]+\** \| ", report)
     for trainer in ("SimPLeTrainer", "SimPLeTrainer_CRF"):
         assert re.search(rf"\n- {trainer}: \**[\d.]+\**, the pseudo-masks [\d.]+ of it", report)
+
+
+def test_device_waits_finds_nnunets_and_none_of_the_phases(tmp_path):
+    device_waits.main(["-patch", "16", "32", "32", "-features", "2", "-o", str(tmp_path / "e.md")])
+    report = (tmp_path / "e.md").read_text()
+    waits = {
+        name: int(number) for name, number in re.findall(r"\n\| ([a-zL_ -]+) \| (\d+) \| \d+ \| [+-]\d+ \|", report)
+    }
+    assert waits.pop("stock") > 0
+    assert waits == dict.fromkeys(("train", "train with L_crf", "fine-tune"), 0)
 
 
 def test_pseudo_mask_time_predicts_validates_and_writes_the_same_cases(tmp_path):

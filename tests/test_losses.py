@@ -3,7 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nnunetv2_simple.losses import crf_loss, partial_cross_entropy, voxel_contrastive_loss
+from nnunetv2_simple.demo.phantom import generate_phantom
+from nnunetv2_simple.losses import _half_window, crf_loss, partial_cross_entropy, voxel_contrastive_loss
 
 IGNORE = 2
 
@@ -357,6 +358,25 @@ def test_crf_loss_without_neighbour_in_reach_is_zero_with_zero_gradient():
     assert (logits.grad == 0).all()
 
 
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (1.0, 0.8, 0.8), (3.0, 1.0, 1.0)])
+@pytest.mark.parametrize("prediction", ["near the tumour", "smooth noise", "noise"])
+def test_crf_loss_of_fine_voxels_needs_few_offsets(spacing_mm, prediction):
+    phantom = generate_phantom(np.random.default_rng(0), shape=(40, 64, 64), spacing_mm=spacing_mm)
+    image = torch.tensor(phantom.post_contrast, dtype=torch.float32)[None, None]
+    image = (image - image.mean()) / image.std()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((1, 2, *image.shape[2:]), generator=generator)
+    if prediction == "near the tumour":
+        tumour = torch.tensor(phantom.tumour, dtype=torch.float32)[None, None]
+        logits = noise + torch.cat((2 - 4 * tumour, 4 * tumour - 2), dim=1)
+    else:
+        logits = 2 * noise if prediction == "noise" else F.avg_pool3d(10 * noise, 5, stride=1, padding=2)
+    p = logits.softmax(dim=1)
+    every = crf_loss(p, image, spacing_mm=spacing_mm, max_offsets=10_000)
+    assert crf_loss(p, image, spacing_mm=spacing_mm).item() == pytest.approx(every.item(), rel=0.01)
+    assert len(_half_window(spacing_mm, 5.0, 10_000)) > 64 >= len(_half_window(spacing_mm, 5.0, 64)) > 32
+
+
 def test_crf_loss_keeps_nothing_of_the_window_for_the_gradient():
     saved = []
     logits, image = crf_batch((8, 8, 8), num_classes=2, channels=1)
@@ -373,6 +393,7 @@ def test_crf_loss_keeps_nothing_of_the_window_for_the_gradient():
         ((2, 2, 4, 4), (2, 1, 4, 4), {"spacing_mm": (1.0, 1.0, 1.0)}, "spacing_mm must be 2 positive"),
         ((2, 2, 4, 4), (2, 1, 4, 4), {"spacing_mm": (1.0, 0.0)}, "spacing_mm must be 2 positive"),
         ((2, 2, 4, 4), (2, 1, 4, 4), {"intensity_sigma": 0.0}, "must be positive"),
+        ((2, 2, 4, 4), (2, 1, 4, 4), {"max_offsets": 0}, "must be positive"),
     ],
 )
 def test_crf_loss_refuses_what_does_not_belong_together(probabilities, image, options, message):

@@ -15,7 +15,7 @@ from nnunetv2_simple.extreme_points.lesions import annotation_warnings
 from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.images import image_like, read_header, spacing_zyx_mm, write_image
-from nnunetv2_simple.pseudo_mask.fusion import as_stored, walker_file
+from nnunetv2_simple.pseudo_mask.fusion import as_stored, label_digest, walker_file
 from nnunetv2_simple.pseudo_mask.generate import draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
 from nnunetv2_simple.report.quality_sheet import draw_sheet
@@ -133,6 +133,7 @@ def _provenance_of_labels(case: Case, conversion: Conversion, loaded: LoadedCase
         ],
         "foreground_voxels": {name: int(counts[label]) for name, label in conversion.labels.items()},
         "unlabelled_voxels": int(counts[conversion.ignore_label]),
+        "label_sha256": label_digest(pseudo_mask),
     }
 
 

@@ -11,8 +11,12 @@ and the dense pseudo-masks weigh both opinions, as if they were independent piec
     log p(c) = log p_walker(c) + network_weight * log p_network(c) + constant        for each class c.
 
 The network has learned from the walker's certain voxels, so its opinion is not independent and weighs less than one.
+
+Where a label is no longer the one the conversion wrote (:func:`label_digest`), somebody has corrected it, and the
+probabilities count only for the voxels it leaves unlabelled.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,8 +40,29 @@ def as_stored(probability: np.ndarray) -> np.ndarray:
     return np.ceil(255 * probability - 0.5).astype(np.uint8)
 
 
-def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> np.ndarray:
-    """Return the probability of every class, background first.
+def label_digest(label: np.ndarray) -> str:
+    """Return what identifies the voxels of a label image (z, y, x), however its file is compressed or typed."""
+    return hashlib.sha256(f"{label.shape}".encode() + label.astype(np.uint8).tobytes()).hexdigest()
+
+
+def find_walker_files(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> list[Path]:
+    """Return where the walker's probabilities of each foreground label are kept; nothing for a case that has none.
+
+    Raises:
+        FileNotFoundError: If the case has those of some labels only.
+    """
+    files = [walker_file(dataset_folder, case, label) for label in foreground_labels]
+    missing = [file for file in files if not file.is_file()]
+    if missing and len(missing) < len(files):
+        raise FileNotFoundError(
+            f"the random walker's probabilities of case {case} are missing for some labels: expected {missing[0]}; "
+            f"convert the case again, or remove its other files from {dataset_folder / WALKER_FOLDER}"
+        )
+    return [] if missing else files
+
+
+def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> np.ndarray | None:
+    """Return the probability of every class, background first; None for a case that has none.
 
     Args:
         dataset_folder: ``DatasetXXX_Name`` in nnUNet_raw.
@@ -48,12 +73,11 @@ def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels
         (1 + K, z, y, x) float32, sum one over the classes.
 
     Raises:
-        FileNotFoundError: If a file is missing.
+        FileNotFoundError: If those of some labels only are there.
     """
-    files = [walker_file(dataset_folder, case, label) for label in foreground_labels]
-    for file in files:
-        if not file.is_file():
-            raise FileNotFoundError(f"the random walker's probabilities of case {case} are missing, expected {file}")
+    files = find_walker_files(dataset_folder, case, foreground_labels)
+    if not files:
+        return None
     foreground = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files]) / np.float32(255)
     background = (1 - foreground).prod(axis=0, keepdims=True)  # no lesion of any label claims the voxel
     probabilities = np.concatenate((background, foreground))

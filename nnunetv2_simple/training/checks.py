@@ -1,9 +1,15 @@
 """What the trainers refuse, said before any time is spent on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
+import SimpleITK as sitk
+from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_simple.nnunet.versions import (
     annotated_labels,
@@ -11,14 +17,14 @@ from nnunetv2_simple.nnunet.versions import (
     load_preprocessed_case,
     open_dataset,
 )
+from nnunetv2_simple.pseudo_mask.fusion import find_walker_files
 
 
 @contextmanager
-def naming_plans_and_dataset_json(plans: dict, *_, **__) -> Iterator[None]:
-    """Name plans and dataset.json where nnU-Net fails on them: its own error may be no more than a missing key.
+def naming_plans_and_dataset_json(plans: dict) -> Iterator[None]:
+    """Name plans and dataset.json where reading or using them fails: nnU-Net's error may be no more than a missing key.
 
-    Args:
-        plans: The plans; whatever else a trainer is made of may follow.
+    Nothing else belongs into this context: errors of torch or the machine would be blamed on the plans.
 
     Raises:
         ValueError: From the error of nnU-Net's.
@@ -32,8 +38,29 @@ def naming_plans_and_dataset_json(plans: dict, *_, **__) -> Iterator[None]:
         raise NotImplementedError(f"{error} (the network is that of {files})") from error
     except (KeyError, TypeError, AttributeError, AssertionError, ImportError) as error:
         raise ValueError(
-            f"nnU-Net can do nothing with {files}, is one of them damaged? {type(error).__name__}: {error}"
+            f"nnU-Net cannot use {files}, is one of them damaged? {type(error).__name__}: {error}"
         ) from error
+
+
+def refuse_damaged_plans(plans: dict, configuration: str, dataset_json: dict) -> None:
+    """Read all that nnU-Net's trainer needs of plans and dataset.json, except what the network is built from.
+
+    Args:
+        plans: The plans.
+        configuration: Name of the configuration.
+        dataset_json: The dataset.
+
+    Raises:
+        ValueError: If something is missing or cannot be used.
+    """
+    with naming_plans_and_dataset_json(plans):
+        manager = PlansManager(plans)
+        chosen = manager.get_configuration(configuration)
+        determine_num_input_channels(manager, chosen, dataset_json)
+        join(manager.dataset_name, manager.plans_name, chosen.data_identifier)
+        np.cumprod(np.vstack(chosen.pool_op_kernel_sizes), axis=0)
+        chosen.spacing[-len(chosen.patch_size) :]
+        _ = chosen.batch_size, chosen.batch_dice
 
 
 def refuse_unsupported(trainer: nnUNetTrainer) -> None:
@@ -75,6 +102,42 @@ def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -
                 f"-d {trainer.plans_manager.dataset_name} -plans_name {trainer.plans_manager.plans_name} "
                 f"-c {trainer.configuration_name} again"
             )
+
+
+def cases_without_walker(
+    folder: Path, cases: Sequence[str], label_file: Callable[[str], str], foreground_labels: Sequence[int]
+) -> list[str]:
+    """Return the cases that have no random walker's probabilities, and refuse those that cannot be used.
+
+    Args:
+        folder: ``DatasetXXX_Name``, which holds them.
+        cases: Case identifiers.
+        label_file: Returns the label of a case.
+        foreground_labels: 1..K.
+
+    Raises:
+        FileNotFoundError: If a case has those of some labels only.
+        ValueError: If they do not have the size of the label.
+    """
+    without = []
+    for case in cases:
+        files = find_walker_files(folder, case, foreground_labels)
+        for file in files:
+            if _size(file) != _size(label_file(case)):
+                raise ValueError(
+                    f"the random walker's probabilities of case {case} must have the size of its label "
+                    f"{_size(label_file(case))}, but {file} has {_size(file)}; convert the case again or remove it"
+                )
+        if not files:
+            without.append(case)
+    return without
+
+
+def _size(file: str | Path) -> tuple[int, ...]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    reader.ReadImageInformation()
+    return reader.GetSize()
 
 
 def refuse_labels_out_of_range(batch: dict, highest_label: int, *, folder: str) -> None:

@@ -1,14 +1,11 @@
 """The feature vector Z of every voxel: the input of the decoder's last segmentation layer."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
-
-from nnunetv2_simple.sampling import VoxelIndices, features_at
 
 Tap = Literal["after_nonlinearity", "before_nonlinearity"]
 
@@ -37,38 +34,12 @@ def segmentation_layers(network: nn.Module) -> nn.ModuleList:
     return found
 
 
-class VoxelFeatures(NamedTuple):
-    """The feature vector Z of every voxel.
-
-    Where Z is tapped before a LeakyReLU, that is undone, as nnU-Net's overwrites what it is given. With a gradient it
-    is undone at the voxels looked up only: another volume of features, and one of their gradients, would cost more than
-    the loss.
-
-    Attributes:
-        values: (B, D, *spatial), what enters the last segmentation layer.
-        negative_slope: Of the LeakyReLU to undo; 1: none.
-    """
-
-    values: torch.Tensor
-    negative_slope: float = 1.0
-
-    def at(self, voxels: VoxelIndices) -> torch.Tensor:
-        """Return (number of voxels, D), differentiable."""
-        return self._undo_leaky_relu(features_at(self.values, voxels))
-
-    def everywhere(self) -> torch.Tensor:
-        """Return (B, D, *spatial), without gradient."""
-        return self._undo_leaky_relu(self.values.detach())
-
-    def _undo_leaky_relu(self, features: torch.Tensor) -> torch.Tensor:
-        return features if self.negative_slope == 1.0 else F.leaky_relu(features, 1 / self.negative_slope)
-
-
 class FeatureTap:
-    """Keep, at every forward pass, what enters the last 1x1x1 segmentation layer.
+    """Keep, at every forward pass, the feature vector Z of every voxel.
 
     A hook adds no parameters and leaves the network's output alone, so checkpoints and predictions stay ordinary
-    nnU-Net ones.
+    nnU-Net ones. While Z is tapped before a LeakyReLU, that does not overwrite what it is given: undoing it would
+    multiply by 100, and the gradient would not fit into half precision.
 
     Args:
         network: A network with nnU-Net's decoder, possibly wrapped by DDP or torch.compile.
@@ -83,25 +54,29 @@ class FeatureTap:
     """
 
     def __init__(self, network: nn.Module, tap: Tap = "after_nonlinearity"):
-        last_layer = segmentation_layers(network)[-1]
-        self._negative_slope = 1.0
+        self._tapped = segmentation_layers(network)[-1]
         if tap == "before_nonlinearity":
-            self._negative_slope = _last_leaky_relu(unwrap(network).decoder.stages[-1]).negative_slope
+            self._tapped = _last_leaky_relu(unwrap(network).decoder.stages[-1])
+        self._was_in_place = getattr(self._tapped, "inplace", None)
+        if self._was_in_place:
+            self._tapped.inplace = False
         self._features: torch.Tensor | None = None
-        self._hook = last_layer.register_forward_pre_hook(self._keep)
+        self._hook = self._tapped.register_forward_pre_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._features = inputs[0]
 
-    def pop(self) -> VoxelFeatures:
-        """Return the features of the latest forward pass and let go of them."""
+    def pop(self) -> torch.Tensor:
+        """Return the features (B, D, *spatial) of the latest forward pass and let go of them."""
         assert self._features is not None, "no forward pass since the features were last taken"
         features, self._features = self._features, None
-        return VoxelFeatures(features, self._negative_slope)
+        return features
 
     def close(self) -> None:
-        """Remove the hook."""
+        """Leave the network as it was."""
         self._hook.remove()
+        if self._was_in_place:
+            self._tapped.inplace = True
         self._features = None
 
 

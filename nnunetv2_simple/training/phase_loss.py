@@ -25,7 +25,7 @@ class PhaseLoss(nn.Module):
     """Add a voxel term, computed at full resolution, to a (deep-supervised) segmentation loss.
 
     Before every call :attr:`image` must be the network's input; after it :attr:`terms` holds the value of each part,
-    for the log.
+    for the log, as scalar tensors on the device: nothing waits for it before the backward pass.
 
     Args:
         segmentation_loss: Takes what the network returns and the target, a list per resolution or a tensor.
@@ -58,17 +58,17 @@ class PhaseLoss(nn.Module):
         self.ignore_label = ignore_label
         self.spacing_mm = spacing_mm
         self.image: torch.Tensor | None = None
-        self.terms: dict[str, float] = {}
+        self.terms: dict[str, torch.Tensor] = {}
 
     def forward(self, output: list[torch.Tensor] | torch.Tensor, target: list[torch.Tensor] | torch.Tensor):
         parts = self._parts(len(_full_resolution(output)))
         loss = sum(self.segmentation_loss(_patches(output, part), _patches(target, part)) for part in parts)
-        self.terms = {"segmentation_loss": loss.item()}
+        self.terms = {"segmentation_loss": loss.detach()}
         if self.voxel_term is not None:
             part, features = parts[-1], self.feature_tap.pop()
             batch = VoxelBatch(
                 self.image[part],
-                features._replace(values=features.values[part]),
+                features[part],
                 _full_resolution(output)[part],
                 _full_resolution(target)[part].squeeze(1),
                 self.foreground_labels,

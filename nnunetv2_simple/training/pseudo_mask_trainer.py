@@ -24,6 +24,7 @@ from torch import nn
 from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.nnunet.versions import build_network, open_dataset
 from nnunetv2_simple.pseudo_mask.fusion import WALKER_FOLDER
+from nnunetv2_simple.training.checks import cases_without_walker
 from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.pseudo_masks import PARTIAL_PSEUDO_MASK, write_pseudo_masks
 from nnunetv2_simple.training.relabelled_dataset import RelabelledDataset, wait_for_labels, write_preprocessed_labels
@@ -65,6 +66,13 @@ class PseudoMaskTrainer(SeededTrainer):
             torch.save(self._pretrained_weights, self._pretrained_weights_file + ".partial")
             os.replace(self._pretrained_weights_file + ".partial", self._pretrained_weights_file)
             self._pretrained_weights = None
+
+    @property
+    def _weak_label_folder(self) -> str:
+        return join(self.preprocessed_dataset_folder_base, "gt_segmentations")
+
+    def _weak_label_file(self, case: str) -> str:
+        return join(self._weak_label_folder, case + self.dataset_json["file_ending"])
 
     def _training_cases(self) -> list[str]:
         return list(self.do_split()[0])
@@ -114,7 +122,7 @@ class PseudoMaskTrainer(SeededTrainer):
         write_pseudo_masks(
             predictor,
             open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
-            weak_label_folder=join(self.preprocessed_dataset_folder_base, "gt_segmentations"),
+            weak_label_folder=self._weak_label_folder,
             output_folder=self.pseudo_mask_folder,
             log=self.print_to_log_file,
             network_weight=network_weight,
@@ -137,6 +145,12 @@ class PseudoMaskTrainer(SeededTrainer):
         folder = self._walker_dataset_folder()
         if folder:
             self.print_to_log_file(f"Pseudo-masks will weigh the network against the walker's opinion in {folder}")
+            labels = self.label_manager.foreground_labels
+            if without := cases_without_walker(folder, self._training_cases(), self._weak_label_file, labels):
+                self.print_to_log_file(
+                    f"Without it: {', '.join(without)}. Their pseudo-masks will keep what is labelled, the network "
+                    "decides the rest"
+                )
         else:
             self.print_to_log_file(
                 f"No {self.plans_manager.dataset_name}/{WALKER_FOLDER} in nnUNet_preprocessed or nnUNet_raw "

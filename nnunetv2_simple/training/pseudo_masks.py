@@ -17,10 +17,11 @@ from nnunetv2.inference.export_prediction import convert_predicted_logits_to_seg
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
-from nnunetv2_simple.pseudo_mask.fusion import read_walker_probabilities, weigh_evidence
+from nnunetv2_simple.pseudo_mask.fusion import label_digest, read_walker_probabilities, weigh_evidence
 
 PARTIAL_PSEUDO_MASK = f"{PARTIAL}mask_"  # before the name, as the file ending tells nnU-Net's writers the format
 
@@ -61,12 +62,21 @@ class PseudoMaskWriter(NamedTuple):
             return_probabilities=True,
         )
         weak_label = reader_writer.read_seg(join(self.weak_label_folder, case + self.dataset_json["file_ending"]))[0][0]
-        if self.network_weight is not None and self.walker_dataset_folder is not None:
+        walker = digest = None
+        if self.walker_dataset_folder is not None:
+            digest = read_record(self.walker_dataset_folder, case).get("label_sha256")
             walker = read_walker_probabilities(self.walker_dataset_folder, case, label_manager.foreground_labels)
-            mask = weigh_evidence(walker, probabilities, network_weight=self.network_weight)
-        elif self.network_weight is not None:
-            mask = np.where(weak_label == label_manager.ignore_label, mask, weak_label).astype(np.uint8)
-        mask[weak_label == 0] = 0
+        keeps_labelled = digest is not None and digest != label_digest(weak_label)
+        if self.network_weight is not None:
+            keeps_labelled |= digest is None or walker is None
+            if walker is not None:
+                mask = weigh_evidence(walker, probabilities, network_weight=self.network_weight)
+        is_kept = weak_label != label_manager.ignore_label if keeps_labelled else weak_label == 0
+        mask = np.where(is_kept, weak_label, mask).astype(np.uint8)
+        self._write_mask(case, mask, properties)
+
+    def _write_mask(self, case: str, mask: np.ndarray, properties: dict) -> None:
+        reader_writer = self.plans_manager.image_reader_writer_class()
         beside = join(self.output_folder, f"{PARTIAL_PSEUDO_MASK}{uuid4().hex}_{os.path.basename(self.file(case))}")
         try:
             reader_writer.write_seg(mask, beside, properties)
@@ -93,8 +103,10 @@ def write_pseudo_masks(
 
     What the weak label calls background, which is all that lies outside the box of the extreme points, is background.
     Elsewhere the network decides, alone (as in the paper) or, with a ``network_weight``, together with the random
-    walker (:mod:`nnunetv2_simple.pseudo_mask.fusion`). Without the walker's probabilities what the weak label calls
-    foreground then stays foreground.
+    walker (:mod:`nnunetv2_simple.pseudo_mask.fusion`).
+
+    What is labelled stays as labelled wherever the label is not, or no longer, the one that the conversion recorded:
+    somebody has corrected it. The same holds with a ``network_weight`` for cases without the walker's probabilities.
 
     The network predicts in this process while others resample and write, as in nnU-Net's validation.
 
@@ -110,6 +122,8 @@ def write_pseudo_masks(
 
     Raises:
         OSError: If a mask cannot be written.
+        FileNotFoundError: If a case has the walker's probabilities of some labels only.
+        ValueError: If they do not have the shape of the image.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.3.

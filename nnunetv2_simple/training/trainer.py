@@ -12,6 +12,7 @@ tells the phase. Between two phases
 Every step may be interrupted and repeated.
 """
 
+import inspect
 import os
 from functools import wraps
 
@@ -24,8 +25,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.nnunet.training_log import PHASE_IN_LOG
 from nnunetv2_simple.nnunet.versions import logged_values
+from nnunetv2_simple.parallel import children_end_on_sigterm
 from nnunetv2_simple.training.checks import (
     naming_plans_and_dataset_json,
+    refuse_damaged_plans,
     refuse_labels_out_of_range,
     refuse_labels_without_ignore,
     refuse_unsupported,
@@ -59,8 +62,9 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
-        with naming_plans_and_dataset_json(*args, **kwargs):
-            super().__init__(*args, **kwargs)
+        given = inspect.signature(nnUNetTrainer.__init__).bind(self, *args, **kwargs).arguments
+        refuse_damaged_plans(given["plans"], given["configuration"], given["dataset_json"])
+        super().__init__(*args, **kwargs)
         refuse_unsupported(self)
         self.num_epochs = sum(phase.num_epochs for phase in self.phases)
         self._nnunets_oversampling = self.oversample_foreground_percent
@@ -81,11 +85,13 @@ class PhasedTrainer(PseudoMaskTrainer):
     # ---- setting up a phase -------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
+        naming = naming_plans_and_dataset_json(self.plans_manager.plans)
+        self.build_network_architecture = naming(self.build_network_architecture)
+        super().initialize()
         with naming_plans_and_dataset_json(self.plans_manager.plans):
-            super().initialize()
             for phase in self.phases:  # refuses other networks, now and not when the phase begins
                 FeatureTap(self.network, phase.tap).close()
-            self._set_up_phase()
+        self._set_up_phase()
 
     def configure_optimizers(self):
         self.initial_lr, self.weight_decay = self.phase.initial_lr, self.phase.weight_decay
@@ -168,6 +174,10 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     # ---- nnU-Net's loop -----------------------------------------------------------------------------------------
 
+    def run_training(self) -> None:
+        with children_end_on_sigterm():  # among them the data loaders' workers
+            super().run_training()
+
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
@@ -192,7 +202,8 @@ class PhasedTrainer(PseudoMaskTrainer):
             self.lr_scheduler.step(self.current_epoch + self._iteration / self.num_iterations_per_epoch)
         self._iteration += 1
         output = super().train_step(self._seen_by_loss(batch))
-        return output | self.loss.terms
+        terms = torch.stack(list(self.loss.terms.values())).tolist()  # nnU-Net has waited for the device already
+        return output | dict(zip(self.loss.terms, terms, strict=True))
 
     def validation_step(self, batch: dict) -> dict:
         return super().validation_step(self._seen_by_loss(batch))

@@ -4,19 +4,16 @@ A term is called with a :class:`VoxelBatch` and returns the loss to add and what
 each class in turn is the positive one and the terms are averaged; with one class this is the paper.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 
-from nnunetv2_simple.losses import crf_loss, voxel_contrastive_loss
-from nnunetv2_simple.propagation import MAX_CALIBRATION_VOXELS, draw_references, similarity_threshold_for, vote
-from nnunetv2_simple.sampling import sample_voxels
-from nnunetv2_simple.training.feature_tap import VoxelFeatures
+from nnunetv2_simple.losses import contrastive_loss_of_pairs, crf_loss
+from nnunetv2_simple.propagation import draw_references, draw_voxels, features_at, similarity_threshold_for, vote
 
-TermResult = tuple[torch.Tensor, dict[str, float]]
+TermResult = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 class VoxelBatch(NamedTuple):
@@ -24,7 +21,7 @@ class VoxelBatch(NamedTuple):
 
     Attributes:
         image: (B, channels, *spatial), the network's input.
-        features: The feature vector Z of every voxel.
+        features: (B, D, *spatial), the feature vector Z of every voxel.
         logits: (B, C, *spatial).
         target: (B, *spatial), labels.
         foreground_labels: 1..K.
@@ -33,7 +30,7 @@ class VoxelBatch(NamedTuple):
     """
 
     image: torch.Tensor
-    features: VoxelFeatures
+    features: torch.Tensor
     logits: torch.Tensor
     target: torch.Tensor
     foreground_labels: Sequence[int]
@@ -56,18 +53,19 @@ class ContrastiveTerm:
     pull_negatives: bool = True
 
     def __call__(self, batch: VoxelBatch) -> TermResult:
-        losses = []
-        for label in batch.foreground_labels:
-            is_negative = (batch.target != label) & (batch.target != batch.ignore_label)
-            positives = batch.features.at(sample_voxels(batch.target == label, self.num_samples))
-            negatives = batch.features.at(sample_voxels(is_negative, self.num_samples))
-            losses.append(
-                voxel_contrastive_loss(
-                    positives, negatives, temperature=self.temperature, pull_negatives=self.pull_negatives
-                )
-            )
-        loss = torch.stack(losses).mean()
-        return loss, {"contrastive": loss.item()}
+        loss = torch.stack([self._against_rest(batch, label) for label in batch.foreground_labels]).mean()
+        return loss, {"contrastive": loss.detach()}
+
+    def _against_rest(self, batch: VoxelBatch, label: int) -> torch.Tensor:
+        is_negative = (batch.target != label) & (batch.target != batch.ignore_label)
+        drawn = [draw_voxels(mask, self.num_samples) for mask in (batch.target == label, is_negative)]
+        return contrastive_loss_of_pairs(
+            torch.cat([features_at(batch.features, voxels) for voxels in drawn]),
+            torch.cat([torch.full_like(voxels.counts, index == 0) for index, voxels in enumerate(drawn)]),
+            torch.cat([voxels.counts for voxels in drawn]),
+            temperature=self.temperature,
+            pull_negatives=self.pull_negatives,
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class CRFTerm:
     def __call__(self, batch: VoxelBatch) -> TermResult:
         probabilities = batch.logits.float().softmax(dim=1)
         loss = self.weight * crf_loss(probabilities, batch.image, spacing_mm=batch.spacing_mm)
-        return loss, {"crf": loss.item()}
+        return loss, {"crf": loss.detach()}
 
 
 @dataclass(frozen=True)
@@ -116,24 +114,25 @@ class PropagationTerm:
     def __call__(self, batch: VoxelBatch) -> TermResult:
         foreground = list(batch.foreground_labels)
         labels = {"foreground": foreground, "background": [0], "all": [0, *foreground]}[self.propagated]
-        features = batch.features.everywhere()
-        votes = [self._accepted(batch, features, label) for label in labels]
-        accepted = torch.stack([accepted for accepted, _ in votes])
+        is_unlabelled = batch.target == batch.ignore_label
+        votes = [self._vote(batch, label) for label in labels]
+        accepted = torch.stack([agrees & is_unlabelled for agrees, _ in votes])
         propagated = accepted.sum(dim=0) == 1  # a voxel that two labels accept stays unlabelled
         log_p = batch.logits.float().log_softmax(dim=1)
         log_likelihood = sum(
-            log_p[:, label][is_accepted & propagated].sum() for label, is_accepted in zip(labels, accepted, strict=True)
+            log_p[:, label].where(is_accepted & propagated, 0).sum()
+            for label, is_accepted in zip(labels, accepted, strict=True)
         )
         loss = -self.weight * log_likelihood / propagated.sum().clamp(min=1)
-        num_unlabelled = (batch.target == batch.ignore_label).sum().clamp(min=1)
-        rates = {key: sum(rate[key] for _, rate in votes) / len(votes) for key in votes[0][1]}
+        rates = {key: torch.stack([rates[key] for _, rates in votes]).mean() for key in votes[0][1]}
         return loss, {
-            "propagation": loss.item(),
-            "propagated_share": (propagated.sum() / num_unlabelled).item(),
+            "propagation": loss.detach(),
+            "propagated_share": propagated.sum() / is_unlabelled.sum().clamp(min=1),
         } | rates
 
-    def _accepted(self, batch: VoxelBatch, features: torch.Tensor, label: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """Return which unlabelled voxels agree with a label, and how the same vote judges voxels of known labels."""
+    def _vote(self, batch: VoxelBatch, label: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return which voxels agree with a label, and which shares of those of known labels do (NaN: there is none)."""
+        features = batch.features.detach()
         known, others = batch.target == label, (batch.target != label) & (batch.target != batch.ignore_label)
         references = draw_references(features, known, self.num_references)
         threshold = self.similarity_threshold
@@ -145,25 +144,11 @@ class PropagationTerm:
                 vote_fraction=self.vote_fraction,
                 accepted_share=self.max_false_share,
             )
-        vote_on = partial(
-            vote,
-            features,
-            references=references,
-            similarity_threshold=threshold,
-            vote_fraction=self.vote_fraction,
-        )
-        rates = {
-            "accepted_positives": _share(vote_on, known),
-            "accepted_negatives": _share(vote_on, others),
+        agrees = vote(features, references, similarity_threshold=threshold, vote_fraction=self.vote_fraction)
+        return agrees, {
+            "accepted_positives": (agrees & known).sum() / known.sum(),
+            "accepted_negatives": (agrees & others).sum() / others.sum(),
         }
-        return vote_on(batch.target == batch.ignore_label), rates
-
-
-def _share(vote_on: Callable[[torch.Tensor], torch.Tensor], mask: torch.Tensor) -> float:
-    """Return the share of a sample of the voxels of a mask that a vote accepts; NaN for an empty mask."""
-    sample = torch.zeros_like(mask)
-    sample[sample_voxels(mask, MAX_CALIBRATION_VOXELS)] = True
-    return (vote_on(sample).sum() / sample.sum()).item()
 
 
 VoxelTerm = ContrastiveTerm | CRFTerm | PropagationTerm

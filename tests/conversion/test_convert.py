@@ -32,6 +32,7 @@ from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.convert import convert_dataset
 from nnunetv2_simple.dataset_conversion import Dataset501_IBSI_STS
 from nnunetv2_simple.images import patient_axes
+from nnunetv2_simple.pseudo_mask.fusion import label_digest
 
 # ---------------------------------------------------------------------------------- a conversion in which all is well
 
@@ -191,6 +192,7 @@ def test_provenance_says_where_every_label_comes_from(weak, source, training_ide
         label = array_of(weak / "labelsTr" / f"{identifier}.nii.gz")
         assert case["foreground_voxels"] == {"tumour": (label == 1).sum()}
         assert case["unlabelled_voxels"] == (label == 2).sum()
+        assert case["label_sha256"] == label_digest(label)
         np.testing.assert_allclose(case["spacing_mm_zyx"], SPACING_ZYX_MM, rtol=1e-6)
         assert [Path(entry["file"]).parent for entry in case["inputs"]["images"]] == [source / "images"] * 2
         assert Path(case["inputs"]["mask"]["file"]).parent == source / "masks"

@@ -3,7 +3,13 @@ import pytest
 import SimpleITK as sitk
 from scipy.special import expit, logit
 
-from nnunetv2_simple.pseudo_mask.fusion import as_stored, read_walker_probabilities, walker_file, weigh_evidence
+from nnunetv2_simple.pseudo_mask.fusion import (
+    as_stored,
+    label_digest,
+    read_walker_probabilities,
+    walker_file,
+    weigh_evidence,
+)
 
 
 def store(folder, case, *foregrounds):
@@ -60,6 +66,22 @@ def test_probabilities_survive_being_stored(tmp_path):
     )
 
 
+def test_a_case_may_have_no_probabilities_but_not_those_of_some_labels_only(tmp_path):
+    store(tmp_path, "a", np.full((1, 1, 1), 0.5))
+    assert read_walker_probabilities(tmp_path, "b", [1]) is None
+    with pytest.raises(FileNotFoundError, match="case a .*walkerTr/a_0002.nii.gz"):
+        read_walker_probabilities(tmp_path, "a", [1, 2])
+
+
+def test_the_digest_is_that_of_the_voxels():
+    label = np.arange(24).reshape(2, 3, 4) % 3
+    assert label_digest(label.astype(np.uint8)) == label_digest(label.astype(np.float32))
+    assert label_digest(label) != label_digest(label.reshape(3, 2, 4))
+    changed = label.copy()
+    changed[1, 2, 3] += 1
+    assert label_digest(label) != label_digest(changed)
+
+
 def test_only_what_exceeds_one_half_is_foreground_when_read_back(tmp_path):
     foreground = np.array([[[0.0, 0.499, 0.5, np.nextafter(0.5, 1), 0.501, 1.0]]])
     assert as_stored(foreground).tolist() == [[[0, 127, 127, 128, 128, 255]]]
@@ -68,11 +90,6 @@ def test_only_what_exceeds_one_half_is_foreground_when_read_back(tmp_path):
     np.testing.assert_array_equal(walker.argmax(axis=0), foreground > 0.5)
     undecided = np.full((2, 1, 1, 6), 0.5)
     np.testing.assert_array_equal(weigh_evidence(walker, undecided, network_weight=0.25), foreground > 0.5)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="case b .*walkerTr/b_0001.nii.gz"):
-        read_walker_probabilities(tmp_path, "b", [1])
 
 
 def test_shapes_must_agree():

@@ -16,7 +16,7 @@ from nnunetv2.run.run_training import get_trainer_from_args
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as trainer_module
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunetv2_simple.sampling import sample_voxels
+from nnunetv2_simple.propagation import draw_voxels
 from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.phases import first_epoch
 
@@ -58,7 +58,7 @@ def steps() -> dict:
         trainer.on_train_epoch_end([outputs])
         result[phase] = {"loss": float(outputs["loss"]), "weights": checksums(trainer)}
         trainer._seed_random_numbers()
-        result[phase]["sampled"] = sample_voxels(torch.ones(1, 10_000) > 0, 5)[1].tolist()
+        result[phase]["sampled"] = draw_voxels(torch.ones(1, 10_000) > 0, 5).indices[1].tolist()
     return result
 
 

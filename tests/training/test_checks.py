@@ -135,6 +135,24 @@ def test_a_damaged_dataset_json_is_named(place, value):
         make_trainer(dataset_json=damaged(content, place, value)).initialize()
 
 
+@pytest.mark.parametrize("error", [AssertionError, TypeError, AttributeError, ImportError])
+@pytest.mark.parametrize("what", ["moving to the device", "compiling", "optimiser"])
+def test_errors_of_torch_are_not_blamed_on_plans(error, what, monkeypatch):
+    def fail(*_, **__):
+        raise error("of torch")
+
+    trainer = make_trainer()
+    if what == "moving to the device":
+        monkeypatch.setattr(torch.nn.Module, "to", fail)
+    elif what == "compiling":
+        monkeypatch.setattr(torch, "compile", fail)
+        trainer._do_i_compile = lambda: True
+    else:
+        monkeypatch.setattr(torch.optim, "SGD", fail)
+    with pytest.raises(error, match="^of torch$"):
+        trainer.initialize()
+
+
 def test_a_wrong_seed_is_not_taken_for_damaged_plans(monkeypatch):
     monkeypatch.setenv("nnUNet_simple_seed", "often")
     with pytest.raises(ValueError, match="nnUNet_simple_seed") as caught:
@@ -221,6 +239,16 @@ def write_one_mask(environment: NNUNetEnvironment, folder: Path) -> None:
     labels = str(environment.preprocessed / "gt_segmentations")
     writer = PseudoMaskWriter(plans, configuration, dataset_json, labels, str(folder), None, None)
     writer.write(case, torch.randn(2, *image.shape[1:]), properties)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a torch that cannot use a GPU")
+def test_nnunets_command_without_cuda_ends_with_torchs_own_words(environment):
+    log = environment.folder / "cuda.log"
+    command = ["cuda" if word == "cpu" else word for word in environment.train_command("SimPLeTrainer_Tiny")]
+    assert environment.start(*command, log=log).wait() != 0
+    last_line = log.read_text().strip().splitlines()[-1]
+    assert re.match("(AssertionError|RuntimeError): .*(CUDA|NVIDIA)", last_line)
+    assert "dataset.json" not in last_line
 
 
 def test_pretrained_weights_that_do_not_fit_are_refused_before_training(environment, tmp_path):

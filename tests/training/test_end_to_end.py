@@ -89,7 +89,7 @@ def test_resumed_training_does_every_epoch_of_every_phase_once(fold):
     for key in ("train_losses", "segmentation_loss", "propagated_share", "lrs"):
         assert len(log[key]) == EPOCHS_PER_PHASE * len(PHASES), key
     known = np.isfinite([log["segmentation_loss"], log["contrastive"], log["propagated_share"]])
-    expected = np.repeat([[1, 1, 0], [1, 0, 0], [0, 1, 0]], EPOCHS_PER_PHASE, axis=1).astype(bool)
+    expected = np.repeat([[1, 1, 1], [1, 0, 0], [0, 1, 0]], EPOCHS_PER_PHASE, axis=1).astype(bool)
     np.testing.assert_array_equal(known, expected)
     np.testing.assert_allclose(np.array(log["lrs"])[::EPOCHS_PER_PHASE], [1e-2, 1e-4, 1e-2])
 

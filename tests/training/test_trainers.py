@@ -163,7 +163,7 @@ def test_tapped_features_are_the_input_of_the_last_segmentation_layer():
     trainer.initialize()
     tap = FeatureTap(trainer.network, "after_nonlinearity")
     logits = trainer.network(batch()["data"])[0]
-    features = tap.pop().everywhere()
+    features = tap.pop()
     assert features.shape == (2, 4, 8, 16, 16)
     torch.testing.assert_close(trainer.network.decoder.seg_layers[-1](features), logits)
 
@@ -178,10 +178,39 @@ def test_features_are_tapped_before_the_nonlinearity(name):
     nonlinearity.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
     network(data)
     features = trainer._feature_tap.pop()
-    torch.testing.assert_close(features.everywhere(), seen[0])
-    assert (features.everywhere() < -0.5).any()
-    voxels = tuple(torch.tensor(indices) for indices in ((0, 1), (3, 7), (15, 0), (2, 9)))
-    torch.testing.assert_close(features.at(voxels), seen[0].movedim(1, -1)[voxels])
+    assert torch.equal(features, seen[0])
+    assert (features < -0.5).any()
+
+
+def test_the_network_is_as_before_once_the_tap_is_closed():
+    trainer = make_trainer()
+    trainer.initialize()
+    trainer._close_feature_tap()
+    nonlinearity = trainer.network.decoder.stages[-1].convs[-1].nonlin
+    assert nonlinearity.inplace
+    tap = FeatureTap(trainer.network, "before_nonlinearity")
+    assert not nonlinearity.inplace
+    tap.close()
+    assert nonlinearity.inplace
+
+
+def test_the_gradient_of_the_contrastive_loss_fits_into_half_precision():
+    """Scaled as nnU-Net's GradScaler does at the start of a training."""
+    torch.manual_seed(0)
+    trainer = make_trainer()
+    trainer.initialize()
+    data, gradients = batch(), []
+    target = torch.full_like(data["target"][0], 2)
+    target[0, 0, 2, :3], target[0, 0, 5, :3] = 0, 1
+    trainer.network.half()
+    trainer.loss.image = data["data"].half()
+    output = trainer.network(trainer.loss.image)
+    trainer._feature_tap._features.register_hook(gradients.append)
+    (65536 * trainer.loss(output, [target, target[..., ::2, ::2]])).backward()
+    (gradient,) = gradients
+    assert gradient.dtype == torch.float16
+    assert torch.isfinite(gradient).all()
+    assert 100 * gradient.float().abs().max() > torch.finfo(torch.float16).max  # what undoing a LeakyReLU would ask for
 
 
 @pytest.mark.parametrize("name", ["SimPLeTrainer", "nnUNetTrainerPartialCE"])

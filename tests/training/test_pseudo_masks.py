@@ -1,0 +1,131 @@
+"""What decides a voxel of a pseudo-mask: the label, the random walker, the network."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from nnunetv2.run.run_training import get_trainer_from_args
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from support.nnunet_environment import PLANS, NNUNetEnvironment, build_environment
+
+from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
+from nnunetv2_simple.pseudo_mask.fusion import read_walker_probabilities, walker_file
+from nnunetv2_simple.training.pseudo_masks import PseudoMaskWriter
+
+CASE, IGNORE = "case_1", 2
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> NNUNetEnvironment:
+    return build_environment(tmp_path_factory.mktemp("pseudo_masks"))
+
+
+@pytest.fixture
+def environment(template, tmp_path) -> NNUNetEnvironment:
+    shutil.copytree(template.folder, tmp_path, dirs_exist_ok=True)
+    return NNUNetEnvironment(tmp_path)
+
+
+def read(file: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+
+
+def label_file(environment: NNUNetEnvironment) -> Path:
+    return environment.preprocessed / "gt_segmentations" / f"{CASE}.nii.gz"
+
+
+def paint(environment: NNUNetEnvironment) -> np.ndarray:
+    """A person paints the label: foreground where the walker is sure of none, background where it is sure."""
+    image = sitk.ReadImage(str(label_file(environment)))
+    label = sitk.GetArrayFromImage(image)
+    is_foreground = label == 1
+    label[is_foreground] = 0
+    label[np.roll(is_foreground, 9, axis=2)] = 1
+    label[:2] = IGNORE
+    painted = sitk.GetImageFromArray(label)
+    painted.CopyInformation(image)
+    sitk.WriteImage(painted, str(label_file(environment)))
+    return label
+
+
+def write_mask(environment: NNUNetEnvironment, output_folder: Path, *, network_weight: float | None) -> np.ndarray:
+    """Write the pseudo-mask of a network that calls every voxel background; return it."""
+    plans = PlansManager(str(environment.preprocessed / f"{PLANS}.json"))
+    configuration = plans.get_configuration("3d_fullres")
+    dataset = open_dataset(str(environment.preprocessed / configuration.data_identifier), [CASE])
+    image, _, properties = load_preprocessed_case(dataset, CASE)
+    logits = torch.zeros(2, *image.shape[1:])
+    logits[0] = 1
+    output_folder.mkdir(exist_ok=True)
+    dataset_json = json.loads((environment.preprocessed / "dataset.json").read_text())
+    labels = str(environment.preprocessed / "gt_segmentations")
+    writer = PseudoMaskWriter(
+        plans, configuration, dataset_json, labels, str(output_folder), network_weight, environment.dataset
+    )
+    writer.write(CASE, logits, properties)
+    return read(output_folder / f"{CASE}.nii.gz")
+
+
+def walker_says(environment: NNUNetEnvironment) -> np.ndarray:
+    """The walker's decision where the network gives odds of e : 1 for background."""
+    walker = read_walker_probabilities(environment.dataset, CASE, [1]).clip(1e-3)
+    return walker[1] / walker[0] > np.exp(0.25)
+
+
+def test_the_label_of_the_conversion_gives_way_to_walker_and_network(environment, tmp_path):
+    mask = write_mask(environment, tmp_path / "masks", network_weight=0.25)
+    np.testing.assert_array_equal(mask == 1, walker_says(environment) & (read(label_file(environment)) != 0))
+
+
+@pytest.mark.parametrize("network_weight", [None, 0.25])
+def test_voxels_that_a_person_labelled_stay_as_labelled(environment, tmp_path, network_weight):
+    label = paint(environment)
+    walker = walker_says(environment)
+    assert (walker[label == 0].any(), walker[label == 1].all()) == (True, False)
+    mask = write_mask(environment, tmp_path / "masks", network_weight=network_weight)
+    expected = np.where(label == IGNORE, walker & (network_weight is not None), label)
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_without_a_record_nobody_knows_who_labelled(environment, tmp_path):
+    shutil.rmtree(environment.dataset / "provenance")
+    label = read(label_file(environment))
+    mask = write_mask(environment, tmp_path / "masks", network_weight=0.25)
+    np.testing.assert_array_equal(mask, np.where(label == IGNORE, walker_says(environment), label))
+
+
+@pytest.mark.parametrize("network_weight", [None, 0.25])
+def test_a_case_without_the_walker_keeps_its_label_and_is_decided_by_the_network(environment, tmp_path, network_weight):
+    walker_file(environment.dataset, CASE, 1).unlink()
+    label = read(label_file(environment))
+    mask = write_mask(environment, tmp_path / "masks", network_weight=network_weight)
+    np.testing.assert_array_equal(mask, (label == 1) & (network_weight is not None))
+
+
+@pytest.fixture
+def trainer(environment, monkeypatch):
+    for name, value in environment.variables.items():
+        monkeypatch.setenv(name, value)
+    splits = [{"train": [f"case_{number}" for number in range(4)], "val": ["case_4"]}]
+    (environment.preprocessed / "splits_final.json").write_text(json.dumps(splits))
+    return get_trainer_from_args("501", "3d_fullres", 0, "SimPLeTrainer_Tiny", PLANS, device=torch.device("cpu"))
+
+
+def test_cases_without_the_walker_are_said_at_the_start(environment, trainer):
+    walker_file(environment.dataset, CASE, 1).unlink()
+    trainer.initialize()
+    trainer._say_where_pseudo_masks_come_from()
+    log = Path(trainer.log_file).read_text()
+    assert f"Without it: {CASE}." in log
+
+
+def test_a_walker_of_another_size_is_refused_before_the_first_epoch(environment, trainer):
+    file = walker_file(environment.dataset, CASE, 1)
+    sitk.WriteImage(sitk.ReadImage(str(file))[1:], str(file))
+    with pytest.raises(ValueError, match=f"case {CASE} .*{file}"):
+        trainer.run_training()
+    assert not list(Path(trainer.output_folder).glob("*.pth"))

@@ -1,0 +1,49 @@
+"""A training that a scheduler ends by SIGTERM leaves no process behind."""
+
+import os
+import signal
+import time
+
+import pytest
+from support.nnunet_environment import NNUNetEnvironment, build_environment
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> NNUNetEnvironment:
+    return build_environment(tmp_path_factory.mktemp("sigterm"))
+
+
+def members(group: int) -> list[int]:
+    """Return the processes of a process group that still run."""
+    found = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{process}/stat") as stream:
+                state, _, process_group = stream.read().rsplit(")", 1)[1].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(process_group) == group and state != "Z":
+            found.append(int(process))
+    return found
+
+
+@pytest.mark.parametrize("seed", ["", "1"], ids=["not seeded", "seeded"])
+def test_the_workers_of_the_data_loaders_end_with_the_training(environment, seed):
+    log = environment.folder / f"sigterm{seed}.log"
+    variables = {"nnUNet_n_proc_DA": "2", "nnUNet_simple_seed": seed}
+    process = environment.start(*environment.train_command("SimPLeTrainer_Tiny"), log=log, variables=variables)
+    try:
+        # the training and, from its first batch on, two workers for it; nnU-Net starts one for the validation as well
+        while "Epoch 0" not in log.read_text() or len(members(process.pid)) < 3:
+            assert process.poll() is None, log.read_text()[-3000:]
+            time.sleep(0.1)
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=60) == -signal.SIGTERM
+        end = time.monotonic() + 20
+        while members(process.pid) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert members(process.pid) == []
+    finally:
+        if left := members(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+            print("killed", left)
