@@ -26,6 +26,12 @@ def partial_cross_entropy(logits: torch.Tensor, target: torch.Tensor, *, ignore_
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.2, eq. 1.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 3)  # of three voxels: each label has the probability 1/2
+        >>> loss = partial_cross_entropy(logits, torch.tensor([[0, 1, 2]]), ignore_label=2)
+        >>> round(loss.item(), 4)  # log 2
+        0.6931
     """
     if target.ndim == logits.ndim:
         target = target.squeeze(1)
@@ -63,6 +69,12 @@ def voxel_contrastive_loss(
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.2, eq. 2.
+
+    Example:
+        >>> positives, negatives = torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+        >>> loss = voxel_contrastive_loss(positives, negatives)  # two pairs at a right angle: BCE(1/2, 0) each
+        >>> round(loss.item(), 4)  # 2/3 log 2, and next to nothing for the pair that agrees
+        0.4621
     """
     if positives.ndim != 2 or negatives.ndim != 2 or positives.shape[1] != negatives.shape[1]:
         raise ValueError(
@@ -153,6 +165,14 @@ def crf_loss(
     Reference:
         Obukhov et al., Gated CRF loss for weakly supervised semantic image segmentation, 2019, eq. 2 to 4.
         Tang et al., On regularized losses for weakly-supervised CNN segmentation, ECCV 2018.
+
+    Example:
+        >>> image = torch.zeros(1, 1, 2, 2)
+        >>> agreeing = torch.tensor([1.0, 0.0])[:, None, None].expand(1, 2, 2, 2)
+        >>> crf_loss(agreeing, image, spacing_mm=(1, 1)).item()
+        0.0
+        >>> crf_loss(agreeing * 0 + 0.5, image, spacing_mm=(1, 1)).item() > 0
+        True
     """
     if (
         probabilities.ndim not in (4, 5)

@@ -95,6 +95,11 @@ def propagate_labels(
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.3.
+
+    Example:
+        >>> features = torch.tensor([[[1.0, 2.0, 0.0], [0.0, 0.1, 1.0]]])  # of three voxels
+        >>> propagate_labels(features, torch.tensor([[1, 2, 2]])).tolist()  # the second one agrees with the positive
+        [[False, True, False]]
     """
     if target.ndim == features.ndim:
         target = target.squeeze(1)

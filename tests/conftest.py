@@ -19,3 +19,10 @@ def make_tumour():
         return image, mask
 
     return make
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what trains or runs nnU-Net's commands, which is what the fixture ``environment`` is for, as slow."""
+    for item in items:
+        if "environment" in item.fixturenames:
+            item.add_marker("slow")

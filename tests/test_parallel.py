@@ -254,6 +254,7 @@ def test_an_unreachable_scheduler_ends_the_command_before_any_work(folder, monke
 
 
 @pytest.mark.parametrize("kind", ["processes", "dask"])
+@pytest.mark.slow
 def test_a_case_that_kills_its_worker_fails_alone(kind, folder, request):
     """Whichever process reads the image of this case is killed, as where memory runs out."""
     endless = folder / "images" / "case_1_0000.nii.gz"

@@ -17,7 +17,7 @@ OUTSIDE_TOLERANCE_VOXELS = 0.499  # how far beyond the border of the image a pos
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class Annotation:
     """What a file says about one lesion.
 
     Attributes:
@@ -49,7 +49,7 @@ def error_context(where: str) -> Iterator[None]:
         raise ValueError(f"{where}: {error}") from error
 
 
-def marked_positions(
+def annotated_positions(
     points: object, coordinates: object, image: sitk.Image, *, is_box: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the positions of six points, or of a box from two opposite corners, and the axes of the coordinates."""

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.optimize import linear_sum_assignment
 
-from nnunetv2_simple.extreme_points.annotation import Marks
+from nnunetv2_simple.extreme_points.annotation import Annotation
 from nnunetv2_simple.extreme_points.bounding_boxes import clipped_box
 from nnunetv2_simple.extreme_points.points import along_axes, sort_extreme_points
 from nnunetv2_simple.images import patient_axes, spacing_zyx_mm
@@ -22,7 +22,9 @@ PATIENT_DIRECTIONS = {  # name of a point: axis and sign in LPS coordinates
 }
 
 
-def clicked_extreme_points(marks: Marks, image: sitk.Image) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+def clicked_extreme_points(
+    annotation: Annotation, image: sitk.Image
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Return the extreme points, sorted, the axes along which they are (None: the image's), and warnings.
 
     A box that reaches beyond the image is clipped to it, with a warning. Clicks must lie in the image.
@@ -31,19 +33,19 @@ def clicked_extreme_points(marks: Marks, image: sitk.Image) -> tuple[np.ndarray,
         ValueError: If clicks or a whole box lie outside the image, or clicks contradict their names.
     """
     size, warnings = np.array(image.GetSize()), ()
-    voxels = np.rint(marks.positions)
+    voxels = np.rint(annotation.positions)
     outside = ((voxels < 0) | (voxels >= size)).any(axis=1)
-    if outside.any() and not marks.is_box:
+    if outside.any() and not annotation.is_box:
         raise ValueError(
             f"{outside.sum()} of 6 points lie outside the image of size {image.GetSize()} (x, y, z), the first one at "
             f"voxel {[int(v) for v in voxels[outside][0]]}"
         )
     if outside.any():
-        voxels = clipped_box(voxels, image, marks.axes)
+        voxels = clipped_box(voxels, image, annotation.axes)
         warnings = (f"the bounding box reaches beyond the image of size {image.GetSize()} (x, y, z) and is clipped",)
     points, spacing_mm = voxels[:, ::-1].astype(int), spacing_zyx_mm(image)
-    axes = marks.axes if marks.is_box else _clicked_axes(points, marks.axes, image)
-    _check_point_names(marks.point_names, points, axes, image)
+    axes = annotation.axes if annotation.is_box else _clicked_axes(points, annotation.axes, image)
+    _check_point_names(annotation.point_names, points, axes, image)
     return sort_extreme_points(points, spacing_mm=spacing_mm, axes=axes), axes, warnings
 
 

@@ -31,10 +31,10 @@ from scipy import ndimage
 
 from nnunetv2_simple.extreme_points.annotation import (
     FIRST_VOXEL,
-    Marks,
+    Annotation,
+    annotated_positions,
     error_context,
     excerpt,
-    marked_positions,
     named_coordinates,
     objects,
 )
@@ -51,7 +51,7 @@ SLICER_UNDEFINED = ("0", "false")  # control points that were never placed
 CSV_AXES = (("x", "y", "z"), MM_AXES, *SLICER_AXES)
 
 
-def read_marks(file: str, image: sitk.Image, *, case: str) -> list[Marks]:
+def read_annotations(file: str, image: sitk.Image, *, case: str) -> list[Annotation]:
     """Read all lesions that a file marks in one case.
 
     Args:
@@ -93,7 +93,7 @@ def _read_json(file: str) -> object:
         raise ValueError(f"cannot be read as JSON: {error}") from error
 
 
-def _json_lesions(content: object, image: sitk.Image) -> list[Marks]:
+def _json_lesions(content: object, image: sitk.Image) -> list[Annotation]:
     keys = ("points", "box", "lesions")
     if not isinstance(content, dict) or "coordinates" not in content or sum(key in content for key in keys) != 1:
         raise ValueError(
@@ -114,12 +114,12 @@ def _json_lesions(content: object, image: sitk.Image) -> list[Marks]:
                 raise ValueError(f"'label' must be the name of a class, got {class_name!r}")
             points = entry["box" if is_box else "points"]
             coordinates = named_coordinates(content["coordinates"])
-            positions, axes = marked_positions(points, coordinates, image, is_box=is_box)
-            lesions.append(Marks(title, positions, is_box, axes, class_name=class_name))
+            positions, axes = annotated_positions(points, coordinates, image, is_box=is_box)
+            lesions.append(Annotation(title, positions, is_box, axes, class_name=class_name))
     return lesions
 
 
-def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
+def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Annotation]:
     columns, rows = read_csv(file)
     known = [axes for axes in CSV_AXES if set(axes) <= set(columns)]
     if len(known) != 1:
@@ -149,8 +149,8 @@ def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Marks]:
                 lesions.append(marks_of_points(points, names, SLICER_AXES[axes], image, title=title))
                 continue
             is_box, coordinates = len(members) == 2, _csv_coordinates(members, columns, in_mm=axes == MM_AXES)
-            positions, own_axes = marked_positions(points, coordinates, image, is_box=is_box)
-            lesions.append(Marks(title, positions, is_box, own_axes, class_name=class_name or None))
+            positions, own_axes = annotated_positions(points, coordinates, image, is_box=is_box)
+            lesions.append(Annotation(title, positions, is_box, own_axes, class_name=class_name or None))
     return lesions
 
 
@@ -195,7 +195,7 @@ def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
     return columns, [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _label_image_lesion(file: str, image: sitk.Image) -> Marks:
+def _label_image_lesion(file: str, image: sitk.Image) -> Annotation:
     """Read the labels 1 to 6, one per point; of several voxels the one nearest to their centroid is meant."""
     label_image = on_grid_of(read_volume(file), image, names=("the image", "the label image"), may_be_cropped=True)
     array = label_array(label_image, "the label image")
@@ -220,4 +220,4 @@ def _label_image_lesion(file: str, image: sitk.Image) -> Marks:
             )
         distances_mm = np.linalg.norm((voxels - voxels.mean(axis=0)) * spacing_zyx_mm(image), axis=1)
         points.append(voxels[np.argmin(distances_mm)][::-1])
-    return Marks("label image", np.array(points, dtype=float))
+    return Annotation("label image", np.array(points, dtype=float))

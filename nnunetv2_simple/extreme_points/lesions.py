@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_simple.extreme_points.annotation import Marks, error_context
+from nnunetv2_simple.extreme_points.annotation import Annotation, error_context
 from nnunetv2_simple.extreme_points.annotation_files import lesion_name
 from nnunetv2_simple.extreme_points.clicked_points import clicked_extreme_points
-from nnunetv2_simple.extreme_points.formats import read_marks
+from nnunetv2_simple.extreme_points.formats import read_annotations
 from nnunetv2_simple.extreme_points.points import bounding_box
 
 EXTREME_POINTS = "extreme points"
@@ -90,14 +90,14 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
             raise ValueError(f"{case}: both {other} and {file} annotate the same lesion, keep one of them")
     for file in map(str, files):
         with error_context(f"{case}: {file}"):
-            for marks in read_marks(file, image, case=case):
-                stated |= {_composed(marks.class_name)} if marks.class_name is not None else set()
+            for annotation in read_annotations(file, image, case=case):
+                stated |= {_composed(annotation.class_name)} if annotation.class_name is not None else set()
                 if len(labels) == 1 and len(stated) > 1:
                     raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
-                with error_context(marks.title):
-                    points, axes, warnings = clicked_extreme_points(marks, image)
-                    label = _class_label(marks, lesion_name(Path(file), case), labels)
-                    source = BOUNDING_BOX if marks.is_box else EXTREME_POINTS
+                with error_context(annotation.title):
+                    points, axes, warnings = clicked_extreme_points(annotation, image)
+                    label = _class_label(annotation, lesion_name(Path(file), case), labels)
+                    source = BOUNDING_BOX if annotation.is_box else EXTREME_POINTS
                     lesion = Lesion(points, label, source, file, axes)
                     lesions.append(replace(lesion, warnings=(*warnings, *_overlap_warnings(lesion, lesions))))
     return lesions
@@ -140,12 +140,12 @@ def annotation_warnings(lesion: Lesion) -> list[str]:
     return warnings
 
 
-def _class_label(marks: Marks, name_of_file: str, labels: Mapping[str, int]) -> int:
+def _class_label(annotation: Annotation, name_of_file: str, labels: Mapping[str, int]) -> int:
     if len(labels) == 1:
         return next(iter(labels.values()))
-    if marks.class_name is not None and _class_of(marks.class_name, labels) is None:
-        raise ValueError(f"unknown class {marks.class_name!r}, known are {list(labels)}")
-    stated = [name for name in (marks.class_name, marks.markup_name, name_of_file) if name]
+    if annotation.class_name is not None and _class_of(annotation.class_name, labels) is None:
+        raise ValueError(f"unknown class {annotation.class_name!r}, known are {list(labels)}")
+    stated = [name for name in (annotation.class_name, annotation.markup_name, name_of_file) if name]
     classes = {_class_of(name, labels) for name in stated} - {None}
     if len(classes) != 1:
         raise ValueError(

@@ -25,6 +25,12 @@ def extreme_points_from_mask(
 
     Raises:
         ValueError: If the mask is not three-dimensional or is empty.
+
+    Example:
+        >>> mask = np.zeros((5, 6, 7), dtype=bool)
+        >>> mask[1:4, 2:5, 3:6] = True
+        >>> extreme_points_from_mask(mask).tolist()
+        [[1, 3, 4], [3, 3, 4], [2, 2, 4], [2, 4, 4], [2, 3, 3], [2, 3, 5]]
     """
     mask = np.asarray(mask)
     if mask.ndim != 3:

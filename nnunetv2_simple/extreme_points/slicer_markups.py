@@ -12,9 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.extreme_points.annotation import (
-    Marks,
+    Annotation,
+    annotated_positions,
     error_context,
-    marked_positions,
     numbers,
     objects,
     to_index,
@@ -30,7 +30,7 @@ FCSV_STATUS_INDEX = 14  # of a column that version 5 writes and does not name
 FCSV_NOT_PLACED = ("0", "1", "3")  # undefined, preview, missing
 
 
-def read_markups(markups: object, image: sitk.Image) -> list[Marks]:
+def read_markups(markups: object, image: sitk.Image) -> list[Annotation]:
     """Read the markups schema 1.0.x of 3D Slicer: one lesion per markup, in mm, LPS unless stated otherwise."""
     markups = objects(markups, "markups")
     if not markups:
@@ -44,16 +44,16 @@ def read_markups(markups: object, image: sitk.Image) -> list[Marks]:
             if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "UCUM", "millimeter"]):
                 raise ValueError(f"'coordinateUnits' must be 'mm', got {markup['coordinateUnits']!r}")
             if markup.get("type") == "ROI":
-                marks = _read_roi(markup, coordinates, image, title=title)
+                annotation = _read_roi(markup, coordinates, image, title=title)
             elif markup.get("type") in SLICER_POINT_LISTS:
-                marks = _read_points(markup, coordinates, image, title=title)
+                annotation = _read_points(markup, coordinates, image, title=title)
             else:
                 raise ValueError(f"expected a point list or a ROI, got a markup of type {markup.get('type')!r}")
-            lesions.append(replace(marks, markup_name=name))
+            lesions.append(replace(annotation, markup_name=name))
     return lesions
 
 
-def read_fcsv(file: str, image: sitk.Image) -> Marks:
+def read_fcsv(file: str, image: sitk.Image) -> Annotation:
     """Read a .fcsv file: comments that say "name = value", and a row per point.
 
     Raises:
@@ -92,7 +92,7 @@ def _coordinates(stated: object, name: str) -> str:
     return SLICER_COORDINATES[str(stated)]
 
 
-def _read_points(markup: Mapping, coordinates: str, image: sitk.Image, *, title: str) -> Marks:
+def _read_points(markup: Mapping, coordinates: str, image: sitk.Image, *, title: str) -> Annotation:
     points = _control_points(markup)
     if len(points) not in (2, 6):
         raise ValueError(
@@ -105,11 +105,11 @@ def _read_points(markup: Mapping, coordinates: str, image: sitk.Image, *, title:
 
 def marks_of_points(
     points: Sequence, names: Sequence[str], coordinates: str, image: sitk.Image, *, title: str
-) -> Marks:
+) -> Annotation:
     """Return what six control points, or two corners of a bounding box, mark."""
     is_box = len(points) == 2
-    positions, axes = marked_positions(points, coordinates, image, is_box=is_box)
-    return Marks(title, positions, is_box, axes, point_names=() if is_box else tuple(names))
+    positions, axes = annotated_positions(points, coordinates, image, is_box=is_box)
+    return Annotation(title, positions, is_box, axes, point_names=() if is_box else tuple(names))
 
 
 def _control_points(markup: Mapping) -> list[dict]:
@@ -118,7 +118,7 @@ def _control_points(markup: Mapping) -> list[dict]:
     return [p for p in points if p.get("positionStatus", "defined") == "defined" and p.get("position", "") != ""]
 
 
-def _read_roi(markup: Mapping, coordinates: str, image: sitk.Image, *, title: str) -> Marks:
+def _read_roi(markup: Mapping, coordinates: str, image: sitk.Image, *, title: str) -> Annotation:
     """Read a ROI: its centre, its edge lengths, and the directions of the edges in columns."""
     points = _control_points(markup)
     centre = markup.get("center", points[0]["position"] if len(points) == 1 else None)
@@ -138,4 +138,4 @@ def _read_roi(markup: Mapping, coordinates: str, image: sitk.Image, *, title: st
     axes = patient_axes(turned)
     faces = to_index(face_centres(centre, directions.T * size[:, None] / 2), coordinates, image)
     # its faces are drawn round the lesion: the voxels inside are those whose centres are
-    return Marks(title, box_voxels(faces, image, axes, inset_voxels=FACE_INSET_VOXELS), True, axes)
+    return Annotation(title, box_voxels(faces, image, axes, inset_voxels=FACE_INSET_VOXELS), True, axes)

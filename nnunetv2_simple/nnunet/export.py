@@ -28,8 +28,8 @@ from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.nnunet.datasets import dataset_name
 from nnunetv2_simple.nnunet.export_checkpoint import (
     STOCK_TRAINER,
+    check_architecture,
     check_nnunet_loads,
-    refuse_other_architecture,
     stock_checkpoint,
 )
 from nnunetv2_simple.nnunet.export_cross_validation import copy_cross_validation
@@ -95,7 +95,7 @@ def export_model(
     source = Path(nnUNet_results) / dataset_name(dataset)
     prefix, stock_prefix = f"{trainer}__{plans}__", f"{STOCK_TRAINER}__{plans}__"
     models = find_models(source, prefix, checkpoint, configurations=configurations, folds=folds, log=log)
-    refuse_other_architecture(trainer)
+    check_architecture(trainer)
 
     output_file.parent.mkdir(parents=True, exist_ok=True)
     for left_by_interruption in output_file.parent.glob(escape(output_file.name + PARTIAL) + "*"):

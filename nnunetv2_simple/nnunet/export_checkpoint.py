@@ -16,7 +16,7 @@ STOCK_TRAINER = nnUNetTrainer.__name__
 PREDICTION_KEYS = ("network_weights", "init_args", "inference_allowed_mirroring_axes")
 
 
-def refuse_other_architecture(trainer: str) -> None:
+def check_architecture(trainer: str) -> None:
     """Refuse a trainer whose network nnU-Net's own trainer would not build, even where the weights would fit it.
 
     Raises:

@@ -74,6 +74,14 @@ def generate_pseudo_mask(
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.1; Grady, Random walks for image segmentation, TPAMI 2006.
+
+    Example:
+        >>> image = np.zeros((9, 9, 9))
+        >>> image[3:6, 3:6, 3:6] = 1
+        >>> points = [[2, 4, 4], [6, 4, 4], [4, 2, 4], [4, 6, 4], [4, 4, 2], [4, 4, 6]]
+        >>> pseudo_mask = generate_pseudo_mask(image, points, spacing_mm=(1, 1, 1))
+        >>> pseudo_mask[4, 2].tolist()  # along a face of the box: outside it background, a corner unlabelled
+        [0, 0, 2, 1, 1, 1, 1, 0, 0]
     """
     options = {
         "beta": beta,

@@ -54,6 +54,14 @@ def draw_scribbles(
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.1.
+
+    Example:
+        >>> image = np.zeros((7, 7, 7))
+        >>> image[2:5, 2:5, 2:5] = 1
+        >>> points = [[2, 3, 3], [4, 3, 3], [3, 2, 3], [3, 4, 3], [3, 3, 2], [3, 3, 4]]
+        >>> scribbles = draw_scribbles(image, points, spacing_mm=(1, 1, 1))
+        >>> scribbles.shape, int(scribbles.sum())  # the paths, dilated by one voxel, fill this small box
+        ((7, 7, 7), 27)
     """
     check_recipe(recipe)
     image, extreme_points, spacing_mm, box = checked_inputs(image, extreme_points, spacing_mm, axes)

@@ -46,13 +46,13 @@ def read_case(comparison: Comparison, identifier: str) -> PicturedCase:
     file_name = f"{identifier}{comparison.settings['file_ending']}"
     reference_file = Path(comparison.settings["references"]) / file_name
     reference = read_image(reference_file)
-    folds = {method["key"]: method["folds"][comparison.pictured_fold(method)] for method in comparison.shown}
-    scored = {key: fold for key, fold in folds.items() if identifier in fold["cases"]}
-    predictions = {
-        key: read_array_like(reference, reference_file, Path(fold["predictions"]) / file_name)
-        for key, fold in scored.items()
-    }
-    dice = {key: fold["cases"][identifier]["dice"] for key, fold in scored.items()}
+    predictions, dice = {}, {}
+    for method in comparison.shown:
+        fold = method["folds"][comparison.pictured_fold(method)]
+        if identifier in fold["cases"]:
+            file = Path(fold["predictions"]) / file_name
+            predictions[method["key"]] = read_array_like(reference, reference_file, file)
+            dice[method["key"]] = fold["cases"][identifier]["dice"]
     return PicturedCase(identifier, reference_file, reference, predictions, dice)
 
 

@@ -14,20 +14,20 @@ MEASURES = (("dice", "Dice, %", 100), ("hd95_mm", "HD95, mm", 1))
 
 def box_plots(comparison: Comparison) -> dict:
     """Return the Dice and the HD95 of each case, by method."""
+
+    def box(method: Mapping, measure: str, scale: float) -> dict:
+        values = case_means(method, measure)
+        return {
+            "label": "<br>".join(map(formula, textwrap.wrap(method["title"], LABEL_WIDTH))),
+            "role": method["role"],
+            "main": method is comparison.main,
+            "cases": list(values),
+            "values": [scale * value for value in values.values()],
+        }
+
     plots = {}
     for measure, title, scale in MEASURES:
-        boxes = []
-        for method in comparison.methods:
-            values = case_means(method, measure)
-            boxes.append(
-                {
-                    "label": "<br>".join(map(formula, textwrap.wrap(method["title"], LABEL_WIDTH))),
-                    "role": "main" if method is comparison.main else method["role"],
-                    "marker": method["role"],
-                    "cases": list(values),
-                    "values": [scale * value for value in values.values()],
-                }
-            )
+        boxes = [box(method, measure, scale) for method in comparison.methods]
         plots[measure] = {"data": {"title": title, "boxes": boxes}}
     return {"plots": plots}
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from nnunetv2_simple.files import read_json
 
-PAPER, FULL_SUPERVISION = "paper", "full supervision"  # roles; every other method is a baseline
+# titles by role; comparison.json calls baselines "rival"
+ROLES = {"paper": "The paper’s rows", "rival": "Baselines", "full supervision": "Full supervision"}
 MAIN_METHOD, REFERENCE_METHOD = "simple", "full"
 SIX_CLICKS = "six clicks"
 
@@ -36,18 +37,18 @@ class Comparison:
     @cached_property
     def main(self) -> Mapping:
         """The method that the report is about."""
-        from_clicks = [method for method in self.methods if method["annotation"] == SIX_CLICKS]
-        return self._method(MAIN_METHOD) or (from_clicks or self.methods)[0]
+        from_clicks = [method for method in self.methods if method["annotation"] == SIX_CLICKS] or self.methods
+        return next((method for method in self.methods if method["key"] == MAIN_METHOD), from_clicks[0])
 
     @cached_property
     def full(self) -> Mapping | None:
         """Full supervision, against which everything is measured; None if it was not run."""
-        dense = [method for method in self.methods if method["role"] == FULL_SUPERVISION]
-        return self._method(REFERENCE_METHOD) or (dense[0] if dense else None)
+        dense = dict(self.groups).get("Full supervision", [None])
+        return next((method for method in self.methods if method["key"] == REFERENCE_METHOD), dense[0])
 
     @property
-    def baselines(self) -> list[Mapping]:
-        return [method for method in self.methods if method["role"] not in (PAPER, FULL_SUPERVISION)]
+    def baselines(self) -> Sequence[Mapping]:
+        return dict(self.groups).get("Baselines", ())
 
     @cached_property
     def best_baseline(self) -> Mapping | None:
@@ -57,24 +58,18 @@ class Comparison:
     @property
     def groups(self) -> list[tuple[str, list[Mapping]]]:
         """The methods by role, with a title."""
-        roles = {role: [m for m in self.methods if m["role"] == role] for role in (PAPER, FULL_SUPERVISION)}
-        groups = [
-            ("The paper's rows", roles[PAPER]),
-            ("Baselines", self.baselines),
-            ("Full supervision", roles[FULL_SUPERVISION]),
-        ]
-        return [(title, methods) for title, methods in groups if methods]
+        groups = {title: [m for m in self.methods if m["role"] == role] for role, title in ROLES.items()}
+        return [(title, methods) for title, methods in groups.items() if methods]
 
     @property
     def shown(self) -> list[Mapping]:
         """The methods whose predictions are shown in pictures: main method, best baseline, full supervision."""
-        found = {m["key"]: m for m in (self.main, self.best_baseline, self.full) if m is not None}
-        return list(found.values())
+        return list({m["key"]: m for m in (self.main, self.best_baseline, self.full) if m is not None}.values())
 
     @property
     def main_first(self) -> list[Mapping]:
         """The methods, the main one in front."""
-        return [self.main, *(method for method in self.methods if method is not self.main)]
+        return sorted(self.methods, key=lambda method: method is not self.main)
 
     @cached_property
     def cases(self) -> list[str]:
@@ -84,14 +79,6 @@ class Comparison:
     @cached_property
     def folds(self) -> list[str]:
         return list(dict.fromkeys(fold for method in self.methods for fold in method["folds"]))
-
-    @property
-    def channel(self) -> int:
-        """The channel the clicks were made on, for pictures."""
-        return self.settings.get("channel") or 0
-
-    def _method(self, key: str) -> Mapping | None:
-        return next((method for method in self.methods if method["key"] == key), None)
 
     def pictured_fold(self, method: Mapping) -> str:
         """Return the fold whose predictions are shown: the main method's first, where this method has it too."""
@@ -104,11 +91,11 @@ class Comparison:
         Raises:
             UnavailableError: If it is not there.
         """
-        raw, used = Path(self.settings["nnUNet_raw"]), {method["labels"]: method["dataset"] for method in self.methods}
-        name = (used | (self.settings.get("datasets") or {})).get(labels)
-        if name is None or not (raw / name).is_dir():
-            raise UnavailableError(f"there is no dataset of {labels} labels" + (f", {name}, in {raw}" if name else ""))
-        return raw / name
+        name = self.settings["datasets"].get(labels)
+        folder = Path(self.settings["nnUNet_raw"]) / str(name)
+        if name is None or not folder.is_dir():
+            raise UnavailableError(f"there is no dataset of {labels} labels" + (f", {folder}" if name else ""))
+        return folder
 
 
 def read_comparison(file: Path) -> Comparison:

@@ -35,7 +35,7 @@ def prediction_slices(comparison: Comparison) -> dict:
 
     def draw(identifier: str) -> tuple[list, list]:
         case = read_case(comparison, identifier)
-        file_name = f"{identifier}_{comparison.channel:04d}{comparison.settings['file_ending']}"
+        file_name = f"{identifier}_{comparison.settings['channel']:04d}{comparison.settings['file_ending']}"
         image = read_array_like(case.reference, case.reference_file, Path(comparison.settings["images"]) / file_name)
         shown = {method["key"]: method["title"] for method in comparison.shown}
         masks = {shown[key]: (labels, case.dice[key]) for key, labels in case.predictions.items()}
@@ -147,7 +147,7 @@ def find_training_cases(comparison: Comparison) -> tuple[dict[str, Path], dict[s
         for stage, folder in folders.items()
         if folder is not None
     }
-    images = {case: weak / "imagesTr" / f"{case}_{comparison.channel:04d}{ending}" for case in cases}
+    images = {case: weak / "imagesTr" / f"{case}_{comparison.settings['channel']:04d}{ending}" for case in cases}
     return images, {stage: files for stage, files in stages.items() if files}
 
 

@@ -15,6 +15,9 @@ from support.browser import needs_browser, probe_page
 from support.page import Page
 from support.report_example import DICE, REFERENCE, SHAPE, TEST_CASES, TITLES, block, write_comparison, write_volume
 
+from nnunetv2_simple.comparison.methods import METHODS
+from nnunetv2_simple.comparison.results import ROLES_ON_FILE
+from nnunetv2_simple.report.data import ROLES, read_comparison
 from nnunetv2_simple.report.page import SECTIONS, write_report
 
 
@@ -104,12 +107,14 @@ def test_nsd_is_shown_where_it_was_measured(fresh, without_pictures):
     assert "NSD" not in read_page(fresh).text
 
     def add(content):
+        content["settings"]["tolerance_mm"] = 2.5
         for method in content["methods"]:
             method["summary"]["nsd"] = {"mean": 0.875, "std": 0.05, "median": 0.9}
 
     edit(fresh, add)
     page = read_page(fresh)
     assert page.row(TITLES["simple"])[4] == "87.5 ± 5.0"
+    assert "within 2.5 mm" in page.text
     assert len({len(row) for row in page.rows[1:8] if len(row) > 2}) == 1
 
 
@@ -264,7 +269,7 @@ def test_missing_files_are_named(fresh, tmp_path):
     edit(fresh, move)
     page = read_page(fresh)
     assert f"no checkpoint in {tmp_path}/nowhere/simple" in page.text
-    assert f"Not shown: there is no dataset of weak labels, Dataset501_Blocks, in {tmp_path}/nowhere." in page.text
+    assert f"Not shown: there is no dataset of weak labels, {tmp_path}/nowhere/Dataset501_Blocks." in page.text
     assert f"cannot read {tmp_path}/nowhere/case_1_0000.nii.gz" in page.text
     assert len(page.data["surfaces"]["cases"]) == 3  # needs no images
 
@@ -345,3 +350,10 @@ def test_page_works_in_a_browser(page, comparison, tmp_path):
 
 def test_example_is_what_it_says():
     assert report_example.prediction("full", 3).sum() == REFERENCE.sum()
+
+
+def test_every_method_of_a_comparison_has_its_place(fresh):
+    roles = {ROLES_ON_FILE.get(method.role, method.role) for method in METHODS}
+    assert roles == set(ROLES)
+    titles = [title for _, methods in read_comparison(Path(fresh)).groups for title in [m["title"] for m in methods]]
+    assert sorted(titles) == sorted(TITLES.values())

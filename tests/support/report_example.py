@@ -22,7 +22,8 @@ TITLES = {
     "walker": "stock nnU-Net on the random walker's result",
     "full": "full supervision",
 }
-ROLES = {"pce_ctr": "paper", "simple": "paper", "walker": "baseline", "full": "full supervision"}
+DATASETS = {"weak": "Dataset501_Blocks", "dense": "Dataset502_Blocks_dense", "walker": "Dataset503_Blocks_walker"}
+ROLES = {"pce_ctr": "paper", "simple": "paper", "walker": "rival", "full": "full supervision"}
 PHASES = (("train", 4), ("finetune", 6))  # name, first epoch after it; 9 epochs in all
 
 
@@ -96,7 +97,7 @@ def summary(cases: dict) -> dict:
 
 
 def method_entry(folder: Path, key: str, folds: tuple[str, ...]) -> dict:
-    weak_trainer = key in ("pce_ctr", "simple")
+    labels = {"full": "dense", "walker": "walker"}.get(key, "weak")
     results = {}
     for fold in folds:
         predictions = folder / "out" / "predictions" / key / f"fold_{fold}"
@@ -106,7 +107,7 @@ def method_entry(folder: Path, key: str, folds: tuple[str, ...]) -> dict:
             dice = DICE[key][place]
             scores = {"dice": dice, "jaccard": dice / 2, "hd95_mm": 10 * (1 - dice), "assd_mm": 2 * (1 - dice)}
             cases[case] = scores | {"volume_ml": 1.0, "reference_volume_ml": 1.0, "per_label": {"tumour": scores}}
-        name = "SimPLeTrainer" if weak_trainer else f"nnUNetTrainer_of_{key}"
+        name = "SimPLeTrainer" if labels == "weak" else f"nnUNetTrainer_of_{key}"
         ratio = float(np.mean(DICE[key]) / np.mean(DICE["full"]))
         results[fold] = {
             "model_folder": str(folder / "results" / name / f"fold_{fold}"),
@@ -123,10 +124,8 @@ def method_entry(folder: Path, key: str, folds: tuple[str, ...]) -> dict:
         "title": TITLES[key],
         "role": ROLES[key],
         "annotation": "dense mask" if key == "full" else "six clicks",
-        "labels": {"full": "dense", "walker": "walker"}.get(key, "weak"),
-        "dataset": {"full": "Dataset502_Blocks_dense", "walker": "Dataset503_Blocks_walker"}.get(
-            key, "Dataset501_Blocks"
-        ),
+        "labels": labels,
+        "dataset": DATASETS[labels],
         "trainer": name,
         "checkpoint": "checkpoint_train.pth" if key == "pce_ctr" else "checkpoint_final.pth",
         "paper_dice": [0.8120, 0.1328] if key == "simple" else None,
@@ -155,17 +154,19 @@ def write_comparison(folder: Path, *, methods: tuple[str, ...] = tuple(DICE), fo
             write_checkpoint(trained, name, num_epochs)
         for place, case in enumerate(TRAINING_CASES):
             write_volume(trained / f"pseudo_masks/{case}.nii.gz", block((2, 5), (6, 14 - 2 * place), (4, 10)))
+    entries = [method_entry(folder, key, folds) for key in methods]
     content = {
         "nnunetv2_simple": "0.1.0",
         "created": "2026-01-02T03:04:05+00:00",
         "settings": {
             **{"weak": 501, "dense": 502, "configuration": "3d_fullres", "plans": "nnUNetPlans", "folds": list(folds)},
             **{"images": str(folder / "images"), "references": str(folder / "references"), "labels": {"tumour": 1}},
+            "datasets": {entry["labels"]: entry["dataset"] for entry in entries},
             **{"file_ending": ".nii.gz", "channel": 0, "nnUNet_raw": str(folder / "raw"), "device": "cpu"},
         },
         "preparation": ["nnUNetv2_simple_convert -baseline walker"],
         "versions": {"python": "3.11.7", "torch": "2.13.0", "device_name": "a processor"},
-        "methods": [method_entry(folder, key, folds) for key in methods],
+        "methods": entries,
     }
     file = folder / "out" / "comparison.json"
     file.parent.mkdir(parents=True, exist_ok=True)

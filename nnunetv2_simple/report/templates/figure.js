@@ -21,14 +21,15 @@ function axis(title, options) {
 /* One box per method, one point per case. */
 function boxes({ title, boxes }) {
   const symbols = { paper: "circle", "full supervision": "square" };
-  const colours = { main: colour("accent"), "full supervision": colour("text") };
+  const colourOf = box =>
+    box.main ? colour("accent") : colour(box.role === "full supervision" ? "text" : "quiet");
   const traces = boxes.map(box => ({
     type: "box", x: box.values, y: box.values.map(() => box.label), name: box.label, text: box.cases.map(escaped),
     orientation: "h", boxpoints: "all", boxmean: true, jitter: .5, pointpos: 0, hoveron: "points", fillcolor: CLEAR,
     hovertemplate: `%{text}: %{x:.1f} ${title.split(", ")[1]}<extra></extra>`,
-    line: { color: colours[box.role] ?? colour("quiet"), width: 1.5 },
-    marker: { color: colours[box.role] ?? colour("quiet"), size: 5, opacity: .55,
-      symbol: symbols[box.marker] ?? "diamond" } }));
+    line: { color: colourOf(box), width: 1.5 },
+    marker: { color: colourOf(box), size: 5, opacity: .55,
+      symbol: symbols[box.role] ?? "diamond" } }));
   return { traces, layout: {
     xaxis: axis(title, { rangemode: "tozero", zeroline: false }),
     yaxis: axis("", { autorange: "reversed", showgrid: false, ticks: "" }),
@@ -120,11 +121,13 @@ function surfaces({ cases, colours }, number, method) {
   return { traces, layout: { scene, margin: { l: 0, r: 0, t: 0, b: 0 } } };
 }
 
+/* How each kind is drawn, its height on the screen, and its size on a page of A4 landscape. */
 const KINDS = {
-  boxes: { draw: boxes, height: data => 90 + 46 * data.boxes.length },
-  scatter: { draw: scatter, height: () => 460 },
-  curves: { draw: curves, height: data => Math.max(...data.map(training => curvesHeight(training.panels))) },
-  surfaces: { draw: surfaces, height: () => 560 } };
+  boxes: { draw: boxes, height: data => 90 + 46 * data.boxes.length, printed: { width: 490 } },
+  scatter: { draw: scatter, height: () => 460, printed: { width: 480 } },
+  curves: { draw: curves, height: data => Math.max(...data.map(training => curvesHeight(training.panels))),
+    printed: { width: 1000, height: 640 } },
+  surfaces: { draw: surfaces, height: () => 560, printed: { width: 1000 } } };
 
 class Figure {
   constructor(element) {
@@ -134,12 +137,18 @@ class Figure {
     this.lists = Array.from(element.querySelectorAll("select"));
     this.overlay = element.querySelector("input");
     this.data = JSON.parse(element.querySelector("script").textContent);
-    this.plot.style.height = this.kind.height(this.data) + "px";
+    this.resize();
     this.drawn = false;
     element.querySelector("form")?.addEventListener("input", () => this.draw());
     element.querySelector("form")?.addEventListener("submit", event => event.preventDefault());
   }
-  draw() {
+  resize(height = this.kind.height(this.data)) { this.plot.style.height = height + "px"; }
+  print() {
+    if (this.kind.printed.height) this.resize(this.kind.printed.height);
+    this.draw(this.kind.printed);
+  }
+  /* Draw in the size of the element, or in another one. */
+  draw(size = { autosize: true }) {
     const chosen = this.lists.map(list => list.value);
     for (const note of this.notes) note.hidden = note.dataset.choice !== chosen.join("-");
     const { traces, layout } = this.kind.draw(this.data, ...chosen);
@@ -147,7 +156,7 @@ class Figure {
       for (const trace of traces) if (trace.meta === "overlay") trace.visible = this.overlay.checked;
     this.drawn = true;
     const text = colour("text");
-    Object.assign(layout, {
+    Object.assign(layout, size, {
       font: { family: "system-ui, sans-serif", size: 12, color: text }, paper_bgcolor: CLEAR, plot_bgcolor: CLEAR,
       hoverlabel: { bgcolor: colour("page"), bordercolor: colour("line"), font: { color: text } },
       modebar: { bgcolor: CLEAR, color: colour("quiet"), activecolor: colour("accent") } });
@@ -169,5 +178,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
-  for (const figure of figures.values()) if (!figure.drawn) figure.draw();
+  for (const figure of figures.values()) figure.print();
+});
+addEventListener("afterprint", () => {
+  for (const figure of figures.values()) { figure.resize(); figure.draw(); }
 });
