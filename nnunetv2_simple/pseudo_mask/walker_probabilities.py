@@ -1,19 +1,8 @@
-"""What the random walker knows of every voxel, kept for the pseudo-masks that a network is asked for later.
-
-The initial pseudo-mask keeps of the walker's probabilities only what is certain. Between its two thresholds lie the
-voxels a network has to decide, and there the walker's doubt is graded: a voxel of probability 0.5 is not one of 0.2.
-The conversion therefore writes the probabilities beside the labels,
+"""What the random walker found of every voxel, kept by the conversion beside the labels.
 
     nnUNet_raw/DatasetXXX_Name/walkerTr/<case>_<label:04d>.nii.gz      uint8, 255 is probability 1
 
-and the dense pseudo-masks weigh both opinions, as if they were independent pieces of evidence:
-
-    log p(c) = log p_walker(c) + network_weight * log p_network(c) + constant        for each class c.
-
-The network has learned from the walker's certain voxels, so its opinion is not independent and weighs less than one.
-
-Where a label is no longer the one the conversion wrote (:func:`label_digest`), somebody has corrected it, and the
-probabilities count only for the voxels it leaves unlabelled.
+The initial pseudo-mask keeps of the probabilities only what is certain; made dense they are the baseline "walker".
 """
 
 import hashlib
@@ -24,7 +13,6 @@ import numpy as np
 import SimpleITK as sitk
 
 WALKER_FOLDER = "walkerTr"
-SMALLEST_PROBABILITY = 1e-3  # no opinion is beyond doubt
 
 
 def walker_file(dataset_folder: Path, case: str, label: int) -> Path:
@@ -82,24 +70,3 @@ def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels
     background = (1 - foreground).prod(axis=0, keepdims=True)  # no lesion of any label claims the voxel
     probabilities = np.concatenate((background, foreground))
     return probabilities / probabilities.sum(axis=0)
-
-
-def weigh_evidence(walker: np.ndarray, network: np.ndarray, *, network_weight: float) -> np.ndarray:
-    """Return the class that the random walker and the network together find most probable.
-
-    Args:
-        walker: (1 + K, z, y, x) probabilities.
-        network: (1 + K, z, y, x) probabilities.
-        network_weight: How much the network's opinion counts beside the walker's.
-
-    Returns:
-        (z, y, x) uint8 in 0..K; the first of equals.
-
-    Raises:
-        ValueError: If the shapes differ.
-    """
-    if walker.shape != network.shape:
-        raise ValueError(f"walker and network must have one shape, got {walker.shape} and {network.shape}")
-    evidence = np.log(np.maximum(walker, SMALLEST_PROBABILITY))
-    evidence += network_weight * np.log(np.maximum(network, SMALLEST_PROBABILITY))
-    return evidence.argmax(axis=0).astype(np.uint8)
