@@ -32,7 +32,7 @@ from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.convert import convert_dataset
 from nnunetv2_simple.dataset_conversion import Dataset501_IBSI_STS
 from nnunetv2_simple.images import patient_axes
-from nnunetv2_simple.pseudo_mask.fusion import label_digest
+from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
 
 # ---------------------------------------------------------------------------------- a conversion in which all is well
 
