@@ -217,7 +217,7 @@ def _check_identifiers(cases: Sequence[Case]) -> None:
 def _existing_files(folder: Path) -> list[Path]:
     """List what a conversion would write over or would mix its cases with."""
     files = [file for name in IMAGE_FOLDERS for file in sorted((folder / name).glob("[!.]*"))]
-    files += [*sorted((folder / QUALITY_FOLDER).glob("*.png")), folder / "dataset.json"]
+    files += [*sorted((folder / QUALITY_FOLDER).glob("[!.]*.png")), folder / "dataset.json"]
     if not (folder / RECORD_FOLDER).is_dir():
         files += [folder / "provenance.json", folder / SPLITS_FILE]
     return [file for file in files if file.exists()]

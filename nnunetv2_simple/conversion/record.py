@@ -33,7 +33,7 @@ def read_record(dataset_folder: Path, identifier: str) -> dict:
 
 def recorded_cases(dataset_folder: Path) -> set[str]:
     """Return the identifiers of all cases that the dataset has a record of."""
-    return {file.name.removesuffix(".json") for file in (dataset_folder / RECORD_FOLDER).glob("*.json")}
+    return {file.name.removesuffix(".json") for file in (dataset_folder / RECORD_FOLDER).glob("[!.]*.json")}
 
 
 def recorded_files(dataset_folder: Path, record: dict) -> set[Path]:

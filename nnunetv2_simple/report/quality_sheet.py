@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from nnunetv2_simple.evaluation.quality import LabelledCase
-from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.report import colours
 from nnunetv2_simple.report.pictures import MARGIN_MM, Outline, draw_slice, intensity_window, save_png
 
@@ -67,9 +66,7 @@ def draw_sheet(output_file: Path, case: LabelledCase, measures: dict, *, title: 
             view.draw(axes, across)
     handles = _legend([outline for view in rows.values() for outline in view.outlines])
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, columnspacing=1.2, frameon=False)
-    output_file.parent.mkdir(parents=True, exist_ok=True)
-    with written_atomically(output_file) as beside:
-        save_png(figure, beside)
+    save_png(figure, output_file)
 
 
 class _LesionView:
