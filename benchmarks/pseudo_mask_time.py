@@ -88,7 +88,7 @@ def make_trainer(folder: Path, device: torch.device) -> PhasedTrainer:
 
 def write_pseudo_masks(trainer: PhasedTrainer) -> None:
     shutil.rmtree(trainer.pseudo_mask_folder, ignore_errors=True)
-    trainer.write_pseudo_masks(network_weight=trainer.phase.network_weight)
+    trainer.write_pseudo_masks(walk_again=trainer.phase.walks_again)
 
 
 def predict_only(trainer: PhasedTrainer) -> None:

@@ -5,7 +5,7 @@ The public functions are imported when they are first used, as torch takes secon
 
 from importlib import import_module
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _MODULES = {
     "extreme_points_from_mask": "extreme_points",

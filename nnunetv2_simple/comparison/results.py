@@ -13,7 +13,7 @@ from nnunetv2_simple.comparison.settings import Comparison, Fold
 from nnunetv2_simple.comparison.steps import method_commands, preparations
 from nnunetv2_simple.comparison.training_state import cost, read_costs
 from nnunetv2_simple.evaluation.metrics import score_case
-from nnunetv2_simple.evaluation.statistics import compare_dice, summarise
+from nnunetv2_simple.evaluation.statistics import compare_dice, holm, summarise
 from nnunetv2_simple.files import read_json, save_json_atomically
 from nnunetv2_simple.parallel import open_workers
 
@@ -79,6 +79,10 @@ def collect_results(comparison: Comparison, scores: dict[str, dict[str, dict]]) 
         scores: See :func:`score_predictions`.
     """
     made_datasets = preparations(comparison, of_converted=False)
+    methods = [_method(comparison, method, scores) for method in comparison.methods if method.key in scores]
+    tests = [method["wilcoxon_vs_full"] for method in methods if method["wilcoxon_vs_full"]]
+    for test, p_value in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
+        test["holm_p_value"] = p_value
     return {
         "nnunetv2_simple": __version__,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -86,7 +90,7 @@ def collect_results(comparison: Comparison, scores: dict[str, dict[str, dict]]) 
         "preparation": [shlex.join(command) for step in made_datasets for command in step.commands],
         "versions": _versions_of_trainings(comparison),
         "reported_with": {"nnunetv2_simple": __version__, "nnunetv2": version("nnunetv2")},
-        "methods": [_method(comparison, method, scores) for method in comparison.methods if method.key in scores],
+        "methods": methods,
     }
 
 

@@ -22,14 +22,14 @@ import SimpleITK as sitk
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
-from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.dataset_files import CONVERTED_BY, entries_of_shared_images, image_files
+from nnunetv2_simple.conversion.loading import load_walker_image
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically, written_atomically
 from nnunetv2_simple.images import image_like, patient_axes, read_volume, spacing_zyx_mm, write_image
 from nnunetv2_simple.parallel import open_workers
-from nnunetv2_simple.pseudo_mask.fusion import read_walker_probabilities
 from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks
+from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
 
 BASELINES = ("walker", "ellipsoid", "paper")
 LESION_KEYS = ("extreme_points_zyx", "axes_zyx", "label")
@@ -162,11 +162,7 @@ def _label(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np
         shape = like.GetSize()[::-1]
         boxes = [LesionBox(p, shape=shape, spacing_mm=spacing_mm, axes=a) for p, a in zip(points, axes, strict=True)]
         return _nearest_ellipsoid(boxes, labels, shape)
-    channels = [
-        sitk.GetArrayFromImage(read_volume(str(file)))
-        for file in image_files(converted, case, len(parameters["channel_names"]))
-    ]
-    image = WalkerImage(parameters["walker_channel"], parameters["walker_subtracts_channel"])(channels)
+    image, _ = load_walker_image(image_files(converted, case, len(parameters["channel_names"])), parameters)
     options = {"spacing_mm": spacing_mm, "ignore_label": parameters["ignore_label"]}
     pseudo_masks = (generate_pseudo_mask(image, p, axes=a, **options) for p, a in zip(points, axes, strict=True))
     return merge_pseudo_masks(pseudo_masks, labels, ignore_label=parameters["ignore_label"])

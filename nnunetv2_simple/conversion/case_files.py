@@ -15,8 +15,8 @@ from nnunetv2_simple.extreme_points.lesions import annotation_warnings
 from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.images import image_like, read_header, spacing_zyx_mm, write_image
-from nnunetv2_simple.pseudo_mask.fusion import as_stored, label_digest, walker_file
 from nnunetv2_simple.pseudo_mask.generate import draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
+from nnunetv2_simple.pseudo_mask.walker_probabilities import as_stored, label_digest, walker_file
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
 from nnunetv2_simple.report.quality_sheet import draw_sheet
 

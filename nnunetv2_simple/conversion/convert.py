@@ -3,7 +3,7 @@
     DatasetXXX_Name/
         imagesTr/ imagesTs/            <case>_0000.nii.gz, <case>_0001.nii.gz, ...
         labelsTr/                      <case>.nii.gz: the pseudo-mask, its highest label is nnU-Net's ignore label
-        walkerTr/                      the random walker's probabilities (:mod:`nnunetv2_simple.pseudo_mask.fusion`)
+        walkerTr/                      the random walker's probabilities, 255 is probability 1
         referencesTr/ referencesTs/    dense masks where known; nothing of nnU-Net reads these folders
         quality_control/               index.html and one picture per case
         provenance/                    one record per case: what was written of it, and from what
@@ -46,7 +46,7 @@ from nnunetv2_simple.conversion.record import (
     reopen_case,
 )
 from nnunetv2_simple.parallel import open_workers
-from nnunetv2_simple.pseudo_mask.fusion import WALKER_FOLDER
+from nnunetv2_simple.pseudo_mask.walker_probabilities import WALKER_FOLDER
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
 
 KILLED = "its worker process was killed (out of memory?); the same command with fewer worker processes tries again"

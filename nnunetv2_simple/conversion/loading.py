@@ -1,6 +1,6 @@
 """Reading one case and checking it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.cases import Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.channel_names import ct_warnings
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
@@ -124,6 +124,24 @@ def _read(file: str, warnings: list[str]) -> sitk.Image:
     if warning := placement_warning(image):
         warnings.append(warning)
     return image
+
+
+def load_walker_image(image_files: Sequence[Path], parameters: Mapping) -> tuple[np.ndarray, sitk.Image]:
+    """Read what the random walker saw of a converted case.
+
+    Args:
+        image_files: The channels.
+        parameters: Of the conversion, as the case's record and provenance.json have them.
+
+    Returns:
+        (z, y, x) float, and the first channel.
+
+    Raises:
+        ValueError: If a channel cannot be read.
+    """
+    channels = [read_volume(str(file)) for file in image_files]
+    walker_image = WalkerImage(parameters["walker_channel"], parameters["walker_subtracts_channel"])
+    return walker_image([sitk.GetArrayViewFromImage(channel) for channel in channels]), channels[0]
 
 
 def _lesion_warnings(case: Case, lesions: Sequence[Lesion]) -> Iterator[str]:

@@ -107,8 +107,51 @@ def generate_pseudo_mask(
     return pseudo_mask, whole
 
 
+def walk_again(
+    image: np.ndarray,
+    extreme_points: Sequence,
+    network_probability: np.ndarray,
+    *,
+    spacing_mm: Sequence[float],
+    axes: np.ndarray | None = None,
+) -> np.ndarray:
+    """Walk as the recipe "robust" does, with a network's opinion as the prior where the ellipsoid does not fit.
+
+    A network has seen many lesions, the walker the edges of this one; see
+    :func:`nnunetv2_simple.pseudo_mask.robust_recipe.robust_walk`.
+
+    Args:
+        image: As all others, see :func:`generate_pseudo_mask`.
+        extreme_points: As above.
+        network_probability: (z, y, x) in [0, 1], the network's probability of the lesion's class.
+        spacing_mm: As above.
+        axes: As above.
+
+    Returns:
+        (z, y, x) float in [0, 1], the foreground probability; it is 0 outside the box.
+
+    Raises:
+        ValueError: As :func:`generate_pseudo_mask`, and if the probability does not have the image's shape.
+    """
+    image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, "robust", axes, None)
+    if network_probability.shape != image.shape:
+        raise ValueError(
+            f"network_probability must have the image's shape {image.shape}, got {network_probability.shape}"
+        )
+    region, in_region = _last_walk(image, box, scribbles, spacing_mm, "robust", {}, network_probability)
+    probability = np.zeros(image.shape)
+    probability[region] = in_region
+    return probability
+
+
 def _last_walk(
-    image: np.ndarray, box: LesionBox, scribbles: np.ndarray, spacing_mm: Sequence[float], recipe: str, options: dict
+    image: np.ndarray,
+    box: LesionBox,
+    scribbles: np.ndarray,
+    spacing_mm: Sequence[float],
+    recipe: str,
+    options: dict,
+    network_probability: np.ndarray | None = None,
 ) -> tuple[tuple[slice, ...], np.ndarray]:
     """Return the region of the image that a recipe looks at, and the probability of its last walk there."""
     # walks end at the background seeds that touch the box, so nothing further out can matter
@@ -118,7 +161,10 @@ def _last_walk(
     if lowest == highest:
         raise ValueError(f"image is constant ({lowest}) in and around the box of the extreme points")
     if recipe == "robust":
-        return region, robust_walk(image[region], scribbles[region], box, region, spacing_mm=spacing_mm)
+        network = None if network_probability is None else network_probability[region]
+        return region, robust_walk(
+            image[region], scribbles[region], box, region, spacing_mm=spacing_mm, network_probability=network
+        )
     scaled, std = (image[region] - lowest) / (highest - lowest), crop.std() / (highest - lowest)
     weights = gradient_weights(scaled, spacing_mm=spacing_mm, beta=options["beta"], intensity_std=std)
     return region, _refined_walks(RandomWalker(weights), scribbles[region], ~box.contains(region), options)

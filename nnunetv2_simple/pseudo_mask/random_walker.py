@@ -7,8 +7,9 @@ solve
     (L_UU + g) p_U = -L_US p_S + g q_U        (the discrete Dirichlet problem; Grady 2006, eq. 11),
 
 where a prior probability q, if there is one, pulls on every voxel with weight g (Grady 2005, eq. 7). Conjugate
-gradients solve it, with pyamg's algebraic multigrid (Ruge & Stueben) as preconditioner: edge weights spread over ten
-orders of magnitude, which no other preconditioner of scikit-image or SciPy copes with.
+gradients solve it. Edge weights spread over ten orders of magnitude, so the preconditioner is pyamg's algebraic
+multigrid (Ruge & Stueben). With a prior, which holds every voxel by g, the diagonal will do: it bounds the condition
+number by 2 (6 w_max + g) / g, whatever the image.
 
 References:
     Grady, Random walks for image segmentation, IEEE TPAMI 28(11), 2006.
@@ -21,10 +22,11 @@ import numpy as np
 import pyamg
 from pyamg.krylov import cg
 from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
 
 SMALLEST_WEIGHT = 1e-10
 TOLERANCE = 1e-6  # of the error, as the preconditioned residual estimates it, relative to the solution
-MAX_ITERATIONS = 200
+MAX_ITERATIONS = 1000
 
 
 def gradient_weights(
@@ -58,13 +60,13 @@ class RandomWalker:
 
     def __init__(self, edge_weights: Sequence[np.ndarray]):
         self._shape = tuple(along.shape[axis] + 1 for axis, along in enumerate(edge_weights))
-        voxels = np.arange(np.prod(self._shape), dtype=np.int32).reshape(self._shape)
-        first = np.concatenate([voxels[_all_but_last(axis)].ravel() for axis in range(3)])
-        second = np.concatenate([voxels[_all_but_first(axis)].ravel() for axis in range(3)])
-        weights = np.concatenate([along.ravel() for along in edge_weights])
-        half = sparse.coo_array((weights, (first, second)), shape=(voxels.size, voxels.size)).tocsr()
-        both = half + half.T
-        self._laplacian = (sparse.diags_array(both.sum(axis=1)) - both).tocsr()
+        # diagonals of the matrix: each edge stands at its first voxel, a stride before its second one
+        padded = [np.pad(along, [(0, int(a == axis)) for a in range(3)]) for axis, along in enumerate(edge_weights)]
+        strides = {axis: int(np.prod(self._shape[axis + 1 :])) for axis in range(3) if self._shape[axis] > 1}
+        diagonals = np.array([padded[axis].ravel() for axis in strides]).reshape(len(strides), padded[0].size)
+        lower = sparse.dia_array((diagonals, [-stride for stride in strides.values()]), shape=(padded[0].size,) * 2)
+        weights = lower + lower.T
+        self._laplacian = (sparse.diags_array(weights.sum(axis=1)) - weights).tocsr()
 
     def walk(
         self,
@@ -99,39 +101,37 @@ class RandomWalker:
             if prior is not None:
                 system = system + prior_weight * sparse.eye_array(len(free))
                 right_hand_side += prior_weight * prior.ravel()[free]
+            preconditioner = _multigrid(system) if prior_weight == 0 else sparse.diags_array(1 / system.diagonal())
             start = None if initial is None else initial.ravel()[free]
-            probability[free] = _solve(system.tocsr(), right_hand_side, start, loose=prior_weight == 0)
+            probability[free] = _solve(system, right_hand_side, start, preconditioner)
         return probability.clip(0, 1).reshape(self._shape)
 
 
+def _multigrid(system: sparse.csr_array) -> LinearOperator:
+    """Return a symmetric preconditioner that sees clusters of voxels however loosely they are tied to the seeds.
+
+    That takes the second pass of Ruge and Stueben's coarsening, which leaves no voxel without coarse neighbours.
+    """
+    return pyamg.ruge_stuben_solver(
+        system,
+        CF=("RS", {"second_pass": True}),
+        interpolation="direct",
+        presmoother=("gauss_seidel", {"sweep": "forward"}),
+        postsmoother=("gauss_seidel", {"sweep": "backward"}),  # the mirror image of the presmoother
+    ).aspreconditioner()
+
+
 def _solve(
-    system: sparse.csr_array, right_hand_side: np.ndarray, start: np.ndarray | None, *, loose: bool
+    system: sparse.csr_array,
+    right_hand_side: np.ndarray,
+    start: np.ndarray | None,
+    preconditioner: sparse.dia_array | LinearOperator,
 ) -> np.ndarray:
     """Solve a symmetric positive definite system.
 
     Where voxels are tied to the seeds by 1e-10 alone, a residual of 1e-10 is an error of one. The preconditioned
-    residual ("MrMr") estimates the error, so it decides when to stop. For that the preconditioner must see such loose
-    voxels; it does after the second pass of Ruge and Stueben's coarsening, which leaves none without coarse neighbours.
-
-    Args:
-        system: (n, n).
-        right_hand_side: (n,).
-        start: (n,) first guess; zero if None.
-        loose: Whether voxels may be so loose. Where a prior holds every voxel, the second pass would only take time.
-
-    Returns:
-        (n,) solution.
-
-    Raises:
-        RuntimeError: If it does not converge.
+    residual ("MrMr") estimates the error, so it decides when to stop.
     """
-    multigrid = pyamg.ruge_stuben_solver(
-        system,
-        CF=("RS", {"second_pass": loose}),
-        interpolation="direct",
-        presmoother=("gauss_seidel", {"sweep": "forward"}),
-        postsmoother=("gauss_seidel", {"sweep": "backward"}),  # the mirror image, so the preconditioner is symmetric
-    )
     solution, status = cg(
         system,
         right_hand_side,
@@ -139,16 +139,8 @@ def _solve(
         tol=TOLERANCE,
         criteria="MrMr",
         maxiter=MAX_ITERATIONS,
-        M=multigrid.aspreconditioner(),
+        M=preconditioner,
     )
     if status != 0:
         raise RuntimeError(f"the solver did not converge on {len(solution)} voxels, status {status} of pyamg's cg")
     return solution
-
-
-def _all_but_last(axis: int) -> tuple[slice, ...]:
-    return tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
-
-
-def _all_but_first(axis: int) -> tuple[slice, ...]:
-    return tuple(slice(1, None) if a == axis else slice(None) for a in range(3))

@@ -12,14 +12,20 @@ lesion and surroundings. One random walk from the scribbles then agrees with the
 prior: where there is no edge to find, what remains is the core of the ellipsoid. As the penalty on intensity
 differences is relative to those the image has, no scale of intensities and no beta must be known.
 
-Voxels that are certainly not lesion become background inside the box as well: without any, a network over-segments.
+How hard the prior pulls depends on how well the ellipsoid fits: a first walk tells. Where its result agrees with the
+ellipsoid the lesion is a blob and the prior is right; where it does not, as in curved organs, the prior is wrong and
+the image should decide. Once a network has been trained it can take the ellipsoid's place there (see
+:func:`robust_walk`).
+
+Voxels that are certainly not lesion become background inside the box as well, and no more is certain on one side of the
+border than on the other: otherwise a network over-segments.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.pseudo_mask.random_walker import RandomWalker
@@ -27,10 +33,14 @@ from nnunetv2_simple.pseudo_mask.random_walker import RandomWalker
 SHELL_SHARE = 0.2  # of the box, on every side: the surroundings
 MIN_SHELL_VOXELS = 3
 BACKGROUND_RADIUS = np.sqrt(2)  # in the box, so that sloppy clicks do no harm: through the middle of its edges
-PRIOR_WEIGHT = 0.02
+TRIAL_WEIGHT = 0.02  # of the prior in the walk that tells how well the ellipsoid fits
+FITTING_WEIGHT, UNFITTING_WEIGHT = 0.07, 0.005  # of the prior where it fits, and where it does not
+NETWORK_WEIGHT = 0.05  # of the prior where a network's opinion stands in for an ellipsoid that does not fit
+FITS_FROM, FITS_FULLY = 0.75, 0.8  # Dice of the ellipsoid and the trial's result
+MAX_NETWORK_LOG_ODDS = 4.0
 CONTRAST_SHARE = 0.7  # of the root mean square difference of neighbours: an edge
-FOREGROUND_THRESHOLD = 0.5
-BACKGROUND_THRESHOLD = 0.15
+FOREGROUND_THRESHOLD = 0.7
+BACKGROUND_THRESHOLD = 0.3
 NUM_BINS = 64
 SMOOTHING_BINS = 1.5
 SMALLEST_DENSITY = 1e-3
@@ -43,9 +53,25 @@ def robust_region(box: LesionBox) -> tuple[slice, ...]:
 
 
 def robust_walk(
-    image: np.ndarray, scribbles: np.ndarray, box: LesionBox, region: tuple[slice, ...], *, spacing_mm: Sequence[float]
+    image: np.ndarray,
+    scribbles: np.ndarray,
+    box: LesionBox,
+    region: tuple[slice, ...],
+    *,
+    spacing_mm: Sequence[float],
+    network_probability: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the foreground probability of every voxel of the region around one lesion.
+
+    With the share f in [0, 1] to which the ellipsoid fits, the walk's prior is
+
+        logit q = shape(r) + log p(intensity | lesion) / p(intensity | surroundings)
+
+    at the weight 0.005^(1 - f) * 0.07^f, or, once a network has an opinion,
+
+        logit q = f * shape(r) + (1 - f) * logit(network) + log p(intensity | lesion) / p(intensity | surroundings)
+
+    at the weight 0.05^(1 - f) * 0.07^f. The histograms of the intensity term are weighted by what stands before it.
 
     Args:
         image: (z, y, x) float intensities of the region, not constant.
@@ -53,20 +79,41 @@ def robust_walk(
         box: The box of the lesion.
         region: See :func:`robust_region`.
         spacing_mm: Voxel size (z, y, x).
+        network_probability: (z, y, x) foreground probability in [0, 1] that a network predicts; None without one.
 
     Returns:
         (z, y, x) float in [0, 1]; at most 0.5 where nothing more probable joins a voxel to the scribbles.
     """
     in_box = box.contains(region)
-    shape_logit = np.where(in_box, shape_log_odds(box.touching_radius(region)), -np.inf)
-    prior = expit(shape_logit + intensity_log_odds(image, expit(shape_logit)))
+    within = shape_log_odds(box.touching_radius(region))
+    shape = np.where(in_box, within, -np.inf)
     background = ~in_box | (box.radius(region) > BACKGROUND_RADIUS) & ~scribbles
     walker = RandomWalker(contrast_weights(image, spacing_mm=spacing_mm))
-    probability = walker.walk(scribbles, background, prior=prior, prior_weight=PRIOR_WEIGHT)
-    # a lesion hangs together: what is loose may be another one
-    foreground = probability > FOREGROUND_THRESHOLD
+
+    def walk(log_odds: np.ndarray, prior_weight: float) -> np.ndarray:
+        prior = expit(log_odds + intensity_log_odds(image, expit(log_odds)))
+        return _in_one_piece(walker.walk(scribbles, background, prior=prior, prior_weight=prior_weight), scribbles)
+
+    fit = ellipsoid_fit(shape > 0, walk(shape, TRIAL_WEIGHT) > 0.5)
+    if network_probability is None:
+        log_odds, weight = within, UNFITTING_WEIGHT
+    else:
+        learned = logit(network_probability.astype(float)).clip(-MAX_NETWORK_LOG_ODDS, MAX_NETWORK_LOG_ODDS)
+        log_odds, weight = fit * within + (1 - fit) * learned, NETWORK_WEIGHT
+    return walk(np.where(in_box, log_odds, -np.inf), weight ** (1 - fit) * FITTING_WEIGHT**fit)
+
+
+def ellipsoid_fit(ellipsoid: np.ndarray, mask: np.ndarray) -> float:
+    """Return how well an ellipsoid fits what a walk found: 0 up to a Dice of 0.75, 1 from 0.8 on."""
+    dice = 2 * np.count_nonzero(ellipsoid & mask) / (np.count_nonzero(ellipsoid) + np.count_nonzero(mask))
+    return float(np.clip((dice - FITS_FROM) / (FITS_FULLY - FITS_FROM), 0, 1))
+
+
+def _in_one_piece(probability: np.ndarray, scribbles: np.ndarray) -> np.ndarray:
+    """Lower to 0.5 what is more probable but does not hang on the scribbles: it may be another lesion."""
+    foreground = probability > 0.5
     loose = foreground & ~ndimage.binary_propagation(scribbles, np.ones((3, 3, 3)), mask=foreground)
-    return np.where(loose, FOREGROUND_THRESHOLD, probability)
+    return np.where(loose, 0.5, probability)
 
 
 def shape_log_odds(radius: np.ndarray) -> np.ndarray:

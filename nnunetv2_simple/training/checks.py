@@ -17,7 +17,7 @@ from nnunetv2_simple.nnunet.versions import (
     load_preprocessed_case,
     open_dataset,
 )
-from nnunetv2_simple.pseudo_mask.fusion import find_walker_files
+from nnunetv2_simple.training.second_walk import find_images_with_points
 
 
 @contextmanager
@@ -104,29 +104,25 @@ def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -
             )
 
 
-def cases_without_walker(
-    folder: Path, cases: Sequence[str], label_file: Callable[[str], str], foreground_labels: Sequence[int]
-) -> list[str]:
-    """Return the cases that have no random walker's probabilities, and refuse those that cannot be used.
+def cases_without_points(folder: Path, cases: Sequence[str], label_file: Callable[[str], str]) -> list[str]:
+    """Return the cases that cannot walk again for want of images or points, and refuse images that do not fit.
 
     Args:
-        folder: ``DatasetXXX_Name``, which holds them.
+        folder: ``DatasetXXX_Name`` in nnUNet_raw.
         cases: Case identifiers.
         label_file: Returns the label of a case.
-        foreground_labels: 1..K.
 
     Raises:
-        FileNotFoundError: If a case has those of some labels only.
-        ValueError: If they do not have the size of the label.
+        ValueError: If an image does not have the size of the label, or a record cannot be read.
     """
     without = []
     for case in cases:
-        files = find_walker_files(folder, case, foreground_labels)
+        files = find_images_with_points(folder, case)
         for file in files:
             if _size(file) != _size(label_file(case)):
                 raise ValueError(
-                    f"the random walker's probabilities of case {case} must have the size of its label "
-                    f"{_size(label_file(case))}, but {file} has {_size(file)}; convert the case again or remove it"
+                    f"the image of case {case} must have the size of its label {_size(label_file(case))}, but {file} "
+                    f"has {_size(file)}: convert and preprocess the dataset again"
                 )
         if not files:
             without.append(case)

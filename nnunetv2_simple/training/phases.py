@@ -27,8 +27,8 @@ class Phase:
             halves, and the voxel term sees the second half only.
         tap: Where the voxel term finds its features, see :class:`nnunetv2_simple.training.feature_tap.FeatureTap`.
         voxel_term: Added to the partial cross-entropy of a weak phase.
-        network_weight: Of the pseudo-masks: how much the network's opinion counts beside the random walker's (see
-            :mod:`nnunetv2_simple.pseudo_mask.fusion`); None: the network alone decides, as in the paper.
+        walks_again: Of the pseudo-masks: whether the random walker makes them, with the network's opinion as its prior
+            (see :func:`nnunetv2_simple.pseudo_mask.walk_again`); otherwise the network alone decides, as in the paper.
         num_epochs: Number of epochs.
         num_iterations_per_epoch: Training iterations per epoch; nnU-Net has 250.
         num_val_iterations_per_epoch: Validation iterations per epoch; nnU-Net has 50.
@@ -44,7 +44,7 @@ class Phase:
     patches: Literal["nnunet", "half_foreground"] = "nnunet"
     voxel_term: VoxelTerm | None = None
     tap: Tap = "after_nonlinearity"
-    network_weight: float | None = None
+    walks_again: bool = False
     num_iterations_per_epoch: int = 250
     num_val_iterations_per_epoch: int = 50
     initial_lr: float = 1e-2
@@ -68,9 +68,7 @@ FINETUNE = Phase(
     lr_decays_every="iteration",
 )
 # nnU-Net's own training, to the last detail: only the labels are not painted ones.
-RETRAIN = Phase(
-    name="retrain", labels="pseudo_masks", num_epochs=1000, segmentation_loss="dice_ce", network_weight=0.25
-)
+RETRAIN = Phase(name="retrain", labels="pseudo_masks", num_epochs=1000, segmentation_loss="dice_ce", walks_again=True)
 
 # SimPLe, sections 2.2 and 2.3, as published: an epoch of 21 cases at batch size 2 has 10 iterations.
 PAPER_STRATEGY = {"patches": "half_foreground", "weight_decay": 1e-4}

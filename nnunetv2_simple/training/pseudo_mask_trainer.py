@@ -18,13 +18,13 @@ import torch
 import torch.distributed as dist
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnunetv2.paths import nnUNet_raw
 from torch import nn
 
+from nnunetv2_simple.conversion.record import RECORD_FOLDER
 from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.nnunet.versions import build_network, open_dataset
-from nnunetv2_simple.pseudo_mask.fusion import WALKER_FOLDER
-from nnunetv2_simple.training.checks import cases_without_walker
+from nnunetv2_simple.training.checks import cases_without_points
 from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.pseudo_masks import PARTIAL_PSEUDO_MASK, write_pseudo_masks
 from nnunetv2_simple.training.relabelled_dataset import RelabelledDataset, wait_for_labels, write_preprocessed_labels
@@ -99,11 +99,11 @@ class PseudoMaskTrainer(SeededTrainer):
 
     # ---- writing ------------------------------------------------------------------------------------------------
 
-    def write_pseudo_masks(self, *, network_weight: float | None) -> None:
+    def write_pseudo_masks(self, *, walk_again: bool) -> None:
         """Predict the training cases; return when those of all GPUs are there.
 
         Args:
-            network_weight: See :func:`nnunetv2_simple.training.pseudo_masks.write_pseudo_masks`.
+            walk_again: See :func:`nnunetv2_simple.training.pseudo_masks.write_pseudo_masks`.
         """
         self._own_folder()
         if self.is_ddp:
@@ -125,8 +125,8 @@ class PseudoMaskTrainer(SeededTrainer):
             weak_label_folder=self._weak_label_folder,
             output_folder=self.pseudo_mask_folder,
             log=self.print_to_log_file,
-            network_weight=network_weight,
-            walker_dataset_folder=self._walker_dataset_folder(),
+            walk_again=walk_again,
+            converted_dataset_folder=self._converted_dataset(),
         )
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
         if self.is_ddp:
@@ -135,27 +135,26 @@ class PseudoMaskTrainer(SeededTrainer):
                     time.sleep(0.1)
             dist.barrier()
 
-    def _walker_dataset_folder(self) -> Path | None:
-        """Return where the random walker's probabilities are kept, None for a dataset that has none."""
-        folders = [Path(base) / self.plans_manager.dataset_name for base in (nnUNet_preprocessed, nnUNet_raw) if base]
-        return next((folder for folder in folders if (folder / WALKER_FOLDER).is_dir()), None)
+    def _converted_dataset(self) -> Path | None:
+        """Return the raw dataset with the records of its conversion; None if nnUNet_raw has none."""
+        folder = Path(nnUNet_raw) / self.plans_manager.dataset_name if nnUNet_raw else None
+        return folder if folder and (folder / RECORD_FOLDER).is_dir() else None
 
     def _say_where_pseudo_masks_come_from(self) -> None:
-        """Say before any time is spent what pseudo-masks with a ``network_weight`` will be made of."""
-        folder = self._walker_dataset_folder()
-        if folder:
-            self.print_to_log_file(f"Pseudo-masks will weigh the network against the walker's opinion in {folder}")
-            labels = self.label_manager.foreground_labels
-            if without := cases_without_walker(folder, self._training_cases(), self._weak_label_file, labels):
+        """Say before any time is spent what pseudo-masks of a second walk will be made of."""
+        if folder := self._converted_dataset():
+            self.print_to_log_file(
+                f"Pseudo-masks will come from random walks on the images in {folder}, the network's opinion as prior"
+            )
+            if without := cases_without_points(folder, self._training_cases(), self._weak_label_file):
                 self.print_to_log_file(
-                    f"Without it: {', '.join(without)}. Their pseudo-masks will keep what is labelled, the network "
-                    "decides the rest"
+                    f"Without images and extreme points: {', '.join(without)}. Their pseudo-masks will keep what is "
+                    "labelled, the network decides the rest"
                 )
         else:
             self.print_to_log_file(
-                f"No {self.plans_manager.dataset_name}/{WALKER_FOLDER} in nnUNet_preprocessed or nnUNet_raw "
-                "(nnUNetv2_simple_convert writes it): pseudo-masks will keep what is labelled, the network decides "
-                "the rest"
+                f"No {self.plans_manager.dataset_name}/{RECORD_FOLDER} in nnUNet_raw (nnUNetv2_simple_convert writes "
+                "it): pseudo-masks will keep what is labelled, the network decides the rest"
             )
 
     # ---- new weights --------------------------------------------------------------------------------------------

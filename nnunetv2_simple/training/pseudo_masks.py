@@ -21,12 +21,8 @@ from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
-from nnunetv2_simple.pseudo_mask.fusion import (
-    find_walker_files,
-    label_digest,
-    read_walker_probabilities,
-    weigh_evidence,
-)
+from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
+from nnunetv2_simple.training.second_walk import find_images_with_points, second_walk_mask
 
 PARTIAL_PSEUDO_MASK = f"{PARTIAL}mask_"  # before the name, as the file ending tells nnU-Net's writers the format
 
@@ -40,8 +36,8 @@ class PseudoMaskWriter(NamedTuple):
         dataset_json: The dataset.
         weak_label_folder: As for :func:`write_pseudo_masks`, and so are all others.
         output_folder: See there.
-        network_weight: See there.
-        walker_dataset_folder: See there.
+        walk_again: See there.
+        converted_dataset_folder: See there.
     """
 
     plans_manager: PlansManager
@@ -49,8 +45,8 @@ class PseudoMaskWriter(NamedTuple):
     dataset_json: dict
     weak_label_folder: str
     output_folder: str
-    network_weight: float | None
-    walker_dataset_folder: Path | None
+    walk_again: bool
+    converted_dataset_folder: Path | None
 
     def file(self, case: str) -> str:
         return join(self.output_folder, case + self.dataset_json["file_ending"])
@@ -67,18 +63,18 @@ class PseudoMaskWriter(NamedTuple):
             return_probabilities=True,
         )
         weak_label = reader_writer.read_seg(join(self.weak_label_folder, case + self.dataset_json["file_ending"]))[0][0]
-        walker = digest = None
-        if self.walker_dataset_folder is not None:
-            digest = read_record(self.walker_dataset_folder, case).get("label_sha256")
-            where = (self.walker_dataset_folder, case, label_manager.foreground_labels)
-            walker = read_walker_probabilities(*where) if find_walker_files(*where) else None
-        keeps_labelled = digest is not None and digest != label_digest(weak_label)
-        if self.network_weight is not None:
-            keeps_labelled |= digest is None or walker is None
-            if walker is not None:
-                mask = weigh_evidence(walker, probabilities, network_weight=self.network_weight)
-        is_kept = weak_label != label_manager.ignore_label if keeps_labelled else weak_label == 0
-        mask = np.where(is_kept, weak_label, mask).astype(np.uint8)
+        digest, walks = None, False
+        if self.converted_dataset_folder is not None:
+            digest = read_record(self.converted_dataset_folder, case).get("label_sha256")
+            walks = self.walk_again and bool(find_images_with_points(self.converted_dataset_folder, case))
+        if walks:
+            mask = second_walk_mask(self.converted_dataset_folder, case, probabilities)
+        is_corrected = digest is not None and digest != label_digest(weak_label)
+        if is_corrected or self.walk_again and (digest is None or not walks):
+            mask = np.where(weak_label == label_manager.ignore_label, mask, weak_label)
+        elif not walks:  # a walk knows its boxes, and what the first one called background may be lesion
+            mask = np.where(weak_label == 0, 0, mask)
+        mask = mask.astype(np.uint8)
         self._write_mask(case, mask, properties)
 
     def _write_mask(self, case: str, mask: np.ndarray, properties: dict) -> None:
@@ -101,18 +97,19 @@ def write_pseudo_masks(
     weak_label_folder: str,
     output_folder: str,
     log: Callable[[str], None],
-    network_weight: float | None = None,
-    walker_dataset_folder: Path | None = None,
+    walk_again: bool = False,
+    converted_dataset_folder: Path | None = None,
     num_processes: int = default_num_processes,
 ) -> None:
     """Predict the cases of a dataset and write dense masks; masks that exist already are kept.
 
-    What the weak label calls background, which is all that lies outside the box of the extreme points, is background.
-    Elsewhere the network decides, alone (as in the paper) or, with a ``network_weight``, together with the random
-    walker (:mod:`nnunetv2_simple.pseudo_mask.fusion`).
+    Without ``walk_again`` the network alone decides, as in the paper, but what the weak label calls background stays
+    background: that is all outside the boxes of the extreme points. With it the random walker decides inside them, with
+    the network's opinion as its prior (:mod:`nnunetv2_simple.training.second_walk`).
 
     What is labelled stays as labelled wherever the label is not, or no longer, the one that the conversion recorded:
-    somebody has corrected it. The same holds with a ``network_weight`` for cases without the walker's probabilities.
+    somebody has corrected it. The same holds with ``walk_again`` for cases whose images or points are not there; the
+    network decides the rest of them.
 
     The network predicts in this process while others resample and write, as in nnU-Net's validation.
 
@@ -122,14 +119,13 @@ def write_pseudo_masks(
         weak_label_folder: Holds the weak label of each case in its original geometry.
         output_folder: Gets ``<case identifier><file ending>``.
         log: Called with one line per case.
-        network_weight: How much the network's opinion counts beside the walker's; None: it alone decides.
-        walker_dataset_folder: Where the walker's probabilities are; None where there are none.
+        walk_again: Whether the random walker makes the masks.
+        converted_dataset_folder: The raw dataset with images, points and records of labels; None if there is none.
         num_processes: Processes that resample and write; with 1 this one does.
 
     Raises:
         OSError: If a mask cannot be written.
-        FileNotFoundError: If a case has the walker's probabilities of some labels only.
-        ValueError: If they do not have the shape of the image.
+        ValueError: If an image cannot be read or does not have the shape of the preprocessed one.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.3.
@@ -141,8 +137,8 @@ def write_pseudo_masks(
         predictor.dataset_json,
         weak_label_folder,
         output_folder,
-        network_weight,
-        walker_dataset_folder,
+        walk_again,
+        converted_dataset_folder,
     )
     cases = case_identifiers(dataset)
     missing = [case for case in cases if not os.path.isfile(writer.file(case))]

@@ -160,7 +160,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         self.print_to_log_file(f"{PHASE_IN_LOG} {self.phase.name}: {self.phase}")
         if self.learns_pseudo_masks:
             self._close_feature_tap()
-            self.write_pseudo_masks(network_weight=self.phase.network_weight)
+            self.write_pseudo_masks(walk_again=self.phase.walks_again)
             self._draw_new_weights()
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
         self._best_ema = None
@@ -186,7 +186,7 @@ class PhasedTrainer(PseudoMaskTrainer):
             self._remove_half_written_files()
         if self.is_ddp:
             dist.barrier()
-        if any(phase.network_weight is not None for phase in self.phases):
+        if any(phase.walks_again for phase in self.phases):
             self._say_where_pseudo_masks_come_from()
         self._note_start()
         if self._starts_phase():

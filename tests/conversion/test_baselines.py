@@ -20,8 +20,8 @@ from support.conversion_cases import (
 )
 
 from nnunetv2_simple.conversion.baselines import baseline_dataset_name, is_up_to_date, write_baseline
-from nnunetv2_simple.pseudo_mask.fusion import as_stored, walker_file
 from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks
+from nnunetv2_simple.pseudo_mask.walker_probabilities import as_stored, walker_file
 
 SHAPE, SPACING_MM = (10, 26, 28), (2.7, 1.1, 0.8)
 LESIONS = {  # class: points (z, y, x); their boxes overlap

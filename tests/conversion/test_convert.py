@@ -32,7 +32,7 @@ from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.convert import convert_dataset
 from nnunetv2_simple.dataset_conversion import Dataset501_IBSI_STS
 from nnunetv2_simple.images import patient_axes
-from nnunetv2_simple.pseudo_mask.fusion import label_digest
+from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
 
 # ---------------------------------------------------------------------------------- a conversion in which all is well
 
@@ -568,11 +568,14 @@ def test_sarcoma_layout_is_converted(tmp_path, monkeypatch, capsys):
         write(oblique_image(channels_of(seed)[1], seed=seed), source / patient / "MR_T1_image.nii.gz")
         write(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed), source / patient / "MR_T1_mask.nii.gz")
     (source / "STS_002" / "MR_T1_mask.nii.gz").unlink()
+    write(oblique_image(channels_of(0)[1], seed=0), source / "STS_003" / "PET_image.nii.gz")
     (source / "notes.txt").write_text("not a patient")
     raw = tmp_path / "raw"
     status = run(monkeypatch, raw, "-i", source, "-dense", 502, main=Dataset501_IBSI_STS.main)
     assert status == 1
-    assert "FAILED STS_002: " in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "FAILED STS_002: " in errors
+    assert "STS_003" not in errors  # a patient without T1 image is none of this dataset
     weak, dense = raw / "Dataset501_IBSI_STS", raw / "Dataset502_IBSI_STS_dense"
     content = json.loads((weak / "dataset.json").read_text())
     assert content["channel_names"] == {"0": "T1"}

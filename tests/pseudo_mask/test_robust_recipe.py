@@ -110,11 +110,11 @@ def test_noise_without_any_lesion_leaves_the_core_of_the_ellipsoid():
     shape = (21, 41, 41)
     image = np.random.default_rng(1).standard_normal(shape)
     points = [(4, 20, 20), (16, 20, 20), (10, 6, 20), (10, 34, 20), (10, 20, 6), (10, 20, 34)]
-    pseudo_mask = robust(image, points, spacing_mm=(1, 1, 1))
+    pseudo_mask, probability = robust(image, points, spacing_mm=(1, 1, 1), return_probability=True)
     z, y, x = np.ogrid[:21, :41, :41]
     radius = np.sqrt(((z - 10) / 6.5) ** 2 + ((y - 20) / 14.5) ** 2 + ((x - 20) / 14.5) ** 2)
-    assert np.mean(pseudo_mask[radius < 0.5] == 1) > 0.9
-    assert np.mean(radius[pseudo_mask == 1] < 1) > 0.97
+    assert np.mean(probability[radius < 0.5] > 0.5) > 0.9
+    assert np.mean(radius[probability > 0.5] < 1) > 0.97
     assert (pseudo_mask[radius > np.sqrt(2)] == 0).all()
 
 

@@ -1,5 +1,6 @@
 """The main job through nnU-Net's real command line: train, be killed, resume, predict."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,10 +15,10 @@ import SimpleITK as sitk
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from scipy.special import logit
 from support.nnunet_environment import DATASET, PLANS, NNUNetEnvironment, build_environment
 
 from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
+from nnunetv2_simple.pseudo_mask import walk_again
 from nnunetv2_simple.training.pseudo_masks import write_pseudo_masks
 from nnunetv2_simple.training.relabelled_dataset import write_preprocessed_labels
 
@@ -123,24 +124,26 @@ def test_each_phase_predicts_through_nnunet(environment, predictions):
         assert len(list(folder.glob("*.nii.gz"))) == len(environment.splits["train"])
 
 
-def test_pseudo_masks_weigh_the_fine_tuned_network_and_the_walker_inside_the_box(environment, fold, predictions):
+def test_pseudo_masks_come_from_a_walk_with_the_fine_tuned_network_as_prior(environment, fold, predictions):
     changed = 0
     for case in environment.splits["train"]:
-        network = np.load(predictions["finetune"] / f"{case}.npz")["probabilities"][1].astype(float)
-        walker = read(environment.dataset / "walkerTr" / f"{case}_0001.nii.gz") / 255
-        log_odds = logit(walker.clip(1e-3, 1 - 1e-3)) + 0.25 * logit(network.clip(1e-3, 1 - 1e-3))
-        expected = (log_odds > 0) & (read(environment.dataset / "labelsTr" / f"{case}.nii.gz") != 0)
+        network = np.load(predictions["finetune"] / f"{case}.npz")["probabilities"][1]
+        image = sitk.ReadImage(str(environment.dataset / "imagesTr" / f"{case}_0000.nii.gz"))
+        record = json.loads((environment.dataset / "provenance" / f"{case}.json").read_text())
+        (lesion,) = record["lesions"]
+        options = {"spacing_mm": image.GetSpacing()[::-1], "axes": lesion["axes_zyx"]}
+        points = lesion["extreme_points_zyx"]
+        expected = walk_again(sitk.GetArrayFromImage(image), points, network, **options) > 0.5
         mask = read(fold / "pseudo_masks" / f"{case}.nii.gz")
         assert np.count_nonzero((mask == 1) != expected) <= 2  # rounding at even odds
-        changed += np.count_nonzero((mask == 1) != (walker > 0.5))
+        first = read(environment.dataset / "walkerTr" / f"{case}_0001.nii.gz") > 127
+        changed += np.count_nonzero((mask == 1) != first)
     assert changed, "a network that changes nothing makes this test void"
 
 
-@pytest.mark.parametrize("network_weight", [None, 0.25])
-def test_without_the_walker_the_network_decides_alone(
-    environment, fold, predictions, tmp_path, monkeypatch, network_weight
-):
-    """As in the paper without a weight; with one, what is labelled is kept."""
+@pytest.mark.parametrize("asked_to_walk", [False, True])
+def test_without_a_walk_the_network_decides(environment, fold, predictions, tmp_path, monkeypatch, asked_to_walk):
+    """As in the paper, or what is unlabelled only."""
     monkeypatch.setenv("nnUNet_extTrainer", environment.variables["nnUNet_extTrainer"])
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(fold.parent), (0,), "checkpoint_finetune.pth")
@@ -151,18 +154,18 @@ def test_without_the_walker_the_network_decides_alone(
         weak_label_folder=str(environment.preprocessed / "gt_segmentations"),
         output_folder=str(tmp_path),
         log=print,
-        network_weight=network_weight,
+        walk_again=asked_to_walk,
     )
     weak_label = read(environment.dataset / "labelsTr" / f"{case}.nii.gz")
     network = read(predictions["finetune"] / f"{case}.nii.gz")
-    kept = weak_label == 0 if network_weight is None else weak_label != 2
+    kept = weak_label != 2 if asked_to_walk else weak_label == 0
     expected = np.where(kept, weak_label, network)
     np.testing.assert_array_equal(read(tmp_path / f"{case}.nii.gz"), expected)
     assert (expected != weak_label).any()
 
 
 def test_what_the_pseudo_masks_come_from_is_said_at_the_start(environment, killed_logs):
-    assert f"weigh the network against the walker's opinion in {environment.dataset}" in killed_logs[0]
+    assert f"random walks on the images in {environment.dataset}" in killed_logs[0]
 
 
 def test_retrained_labels_are_what_nnunets_preprocessing_makes_of_the_pseudo_masks(environment, fold):

@@ -71,7 +71,7 @@ def test_phases_are_those_of_the_published_code():
     assert [phase.initial_lr for phase in (train, finetune, retrain)] == [1e-2, 1e-4, 1e-2]
     assert train.voxel_term == ContrastiveTerm(num_samples=100, temperature=0.1, pull_negatives=False)
     assert finetune.voxel_term == PropagationTerm(0.1, 100, 0.96, 0.96)
-    assert retrain.network_weight is None
+    assert not retrain.walks_again
 
 
 @pytest.mark.parametrize("num_iterations", [800, 2000])

@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from support.nnunet_environment import PLANS, NNUNetEnvironment, build_environment
 
 from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
-from nnunetv2_simple.pseudo_mask.fusion import read_walker_probabilities, walker_file
+from nnunetv2_simple.pseudo_mask import walk_again
 from nnunetv2_simple.training.pseudo_masks import PseudoMaskWriter
 
 CASE, IGNORE = "case_1", 2
@@ -52,7 +52,7 @@ def paint(environment: NNUNetEnvironment) -> np.ndarray:
     return label
 
 
-def write_mask(environment: NNUNetEnvironment, output_folder: Path, *, network_weight: float | None) -> np.ndarray:
+def write_mask(environment: NNUNetEnvironment, output_folder: Path, *, walk_again: bool) -> np.ndarray:
     """Write the pseudo-mask of a network that calls every voxel background; return it."""
     plans = PlansManager(str(environment.preprocessed / f"{PLANS}.json"))
     configuration = plans.get_configuration("3d_fullres")
@@ -64,46 +64,53 @@ def write_mask(environment: NNUNetEnvironment, output_folder: Path, *, network_w
     dataset_json = json.loads((environment.preprocessed / "dataset.json").read_text())
     labels = str(environment.preprocessed / "gt_segmentations")
     writer = PseudoMaskWriter(
-        plans, configuration, dataset_json, labels, str(output_folder), network_weight, environment.dataset
+        plans, configuration, dataset_json, labels, str(output_folder), walk_again, environment.dataset
     )
     writer.write(CASE, logits, properties)
     return read(output_folder / f"{CASE}.nii.gz")
 
 
+def image_file(environment: NNUNetEnvironment) -> Path:
+    return environment.dataset / "imagesTr" / f"{CASE}_0000.nii.gz"
+
+
 def walker_says(environment: NNUNetEnvironment) -> np.ndarray:
     """The walker's decision where the network gives odds of e : 1 for background."""
-    walker = read_walker_probabilities(environment.dataset, CASE, [1]).clip(1e-3)
-    return walker[1] / walker[0] > np.exp(0.25)
+    image = sitk.ReadImage(str(image_file(environment)))
+    (lesion,) = json.loads((environment.dataset / "provenance" / f"{CASE}.json").read_text())["lesions"]
+    array = sitk.GetArrayFromImage(image)
+    options = {"spacing_mm": image.GetSpacing()[::-1], "axes": lesion["axes_zyx"]}
+    network = np.full(array.shape, 1 / (1 + np.e), dtype=np.float32)
+    return walk_again(array, lesion["extreme_points_zyx"], network, **options) > 0.5
 
 
-def test_the_label_of_the_conversion_gives_way_to_walker_and_network(environment, tmp_path):
-    mask = write_mask(environment, tmp_path / "masks", network_weight=0.25)
-    np.testing.assert_array_equal(mask == 1, walker_says(environment) & (read(label_file(environment)) != 0))
+def test_the_label_of_the_conversion_gives_way_to_the_second_walk(environment, tmp_path):
+    mask = write_mask(environment, tmp_path / "masks", walk_again=True)
+    np.testing.assert_array_equal(mask == 1, walker_says(environment))
+    assert mask.any()
 
 
-@pytest.mark.parametrize("network_weight", [None, 0.25])
-def test_voxels_that_a_person_labelled_stay_as_labelled(environment, tmp_path, network_weight):
+@pytest.mark.parametrize("asked_to_walk", [False, True])
+def test_voxels_that_a_person_labelled_stay_as_labelled(environment, tmp_path, asked_to_walk):
     label = paint(environment)
     walker = walker_says(environment)
     assert (walker[label == 0].any(), walker[label == 1].all()) == (True, False)
-    mask = write_mask(environment, tmp_path / "masks", network_weight=network_weight)
-    expected = np.where(label == IGNORE, walker & (network_weight is not None), label)
+    mask = write_mask(environment, tmp_path / "masks", walk_again=asked_to_walk)
+    expected = np.where(label == IGNORE, walker & asked_to_walk, label)
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_without_a_record_nobody_knows_who_labelled(environment, tmp_path):
+def test_without_a_record_nobody_knows_who_labelled_and_where_was_clicked(environment, tmp_path):
     shutil.rmtree(environment.dataset / "provenance")
-    label = read(label_file(environment))
-    mask = write_mask(environment, tmp_path / "masks", network_weight=0.25)
-    np.testing.assert_array_equal(mask, np.where(label == IGNORE, walker_says(environment), label))
+    mask = write_mask(environment, tmp_path / "masks", walk_again=True)
+    np.testing.assert_array_equal(mask, read(label_file(environment)) == 1)
 
 
-@pytest.mark.parametrize("network_weight", [None, 0.25])
-def test_a_case_without_the_walker_keeps_its_label_and_is_decided_by_the_network(environment, tmp_path, network_weight):
-    walker_file(environment.dataset, CASE, 1).unlink()
-    label = read(label_file(environment))
-    mask = write_mask(environment, tmp_path / "masks", network_weight=network_weight)
-    np.testing.assert_array_equal(mask, (label == 1) & (network_weight is not None))
+@pytest.mark.parametrize("asked_to_walk", [False, True])
+def test_a_case_without_image_keeps_its_label_and_is_decided_by_the_network(environment, tmp_path, asked_to_walk):
+    image_file(environment).unlink()
+    mask = write_mask(environment, tmp_path / "masks", walk_again=asked_to_walk)
+    np.testing.assert_array_equal(mask, (read(label_file(environment)) == 1) & asked_to_walk)
 
 
 @pytest.fixture
@@ -115,16 +122,15 @@ def trainer(environment, monkeypatch):
     return get_trainer_from_args("501", "3d_fullres", 0, "SimPLeTrainer_Tiny", PLANS, device=torch.device("cpu"))
 
 
-def test_cases_without_the_walker_are_said_at_the_start(environment, trainer):
-    walker_file(environment.dataset, CASE, 1).unlink()
+def test_cases_without_image_are_said_at_the_start(environment, trainer):
+    image_file(environment).unlink()
     trainer.initialize()
     trainer._say_where_pseudo_masks_come_from()
-    log = Path(trainer.log_file).read_text()
-    assert f"Without it: {CASE}." in log
+    assert f"extreme points: {CASE}." in Path(trainer.log_file).read_text()
 
 
-def test_a_walker_of_another_size_is_refused_before_the_first_epoch(environment, trainer):
-    file = walker_file(environment.dataset, CASE, 1)
+def test_an_image_of_another_size_is_refused_before_the_first_epoch(environment, trainer):
+    file = image_file(environment)
     sitk.WriteImage(sitk.ReadImage(str(file))[1:], str(file))
     with pytest.raises(ValueError, match=f"case {CASE} .*{file}"):
         trainer.run_training()

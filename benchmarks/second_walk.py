@@ -1,10 +1,9 @@
-"""How much a network's opinion should count beside the random walker's when pseudo-masks are written.
+"""What the second random walk brings: its masks beside those of the first walk and of the network alone.
 
-    python benchmarks/evidence_weight.py -weak 501 -dense 502 -tr SimPLeTrainer -f 0 [-p nnUNetPlans] [-chk NAME]
+    python benchmarks/second_walk.py -weak 501 -dense 502 -tr SimPLeTrainer -f 0 [-p nnUNetPlans] [-chk NAME]
 
 Predicts the cases of a fold, those it was trained on and those held out, as the trainer does before its retraining, and
-compares the masks of several weights with the dense ones: the network alone (the paper), what is labelled kept and the
-rest the network's, the walker alone, and both together. Only training cases of the dataset are looked at.
+compares masks with the dense ones, paired by case. Only training cases of the dataset are looked at.
 """
 
 import argparse
@@ -17,28 +16,28 @@ import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
 from tqdm import tqdm
 
 from nnunetv2_simple.evaluation.metrics import dice
-from nnunetv2_simple.pseudo_mask.fusion import read_walker_probabilities, weigh_evidence
+from nnunetv2_simple.evaluation.statistics import compare_dice
+from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
+from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
+from nnunetv2_simple.training.second_walk import second_walk_mask
 
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
+FIRST = "first walk"
 
 
-def masks_of(network: np.ndarray, walker: np.ndarray, weak_label: np.ndarray, ignore_label: int) -> dict:
+def masks_of(case: str, weak: Path, network: np.ndarray, labels: list[int], ignore_label: int) -> dict:
     """Return the mask of every rule: (z, y, x) labels."""
-    unlabelled = weak_label == ignore_label
+    weak_label = sitk.GetArrayFromImage(sitk.ReadImage(str(weak / "labelsTr" / f"{case}.nii.gz")))
     predicted = network.argmax(axis=0)
-    masks = {
-        "network alone": predicted,
-        "labelled kept, network elsewhere": np.where(unlabelled, predicted, weak_label),
+    return {
+        FIRST: read_walker_probabilities(weak, case, labels).argmax(axis=0),
+        "network alone (paper)": np.where(weak_label == 0, 0, predicted),
+        "labelled kept, network elsewhere": np.where(weak_label == ignore_label, predicted, weak_label),
+        "second walk": second_walk_mask(weak, case, network),
     }
-    for weight in WEIGHTS:
-        title = f"walker and network, weight {weight}" if weight else "walker alone"
-        masks[title] = weigh_evidence(walker, network, network_weight=weight)
-    return {title: np.where(weak_label == 0, 0, mask) for title, mask in masks.items()}
 
 
 def mean_dice(mask: np.ndarray, reference: np.ndarray, labels: list[int]) -> float:
@@ -61,15 +60,15 @@ def main() -> None:
     predictor = nnUNetPredictor(device=torch.device(args.device), allow_tqdm=False)
     model = Path(nnUNet_results) / weak / f"{args.tr}__{args.p}__{args.c}"
     predictor.initialize_from_trained_model_folder(str(model), (args.f,), args.chk)
-    labels = predictor.label_manager.foreground_labels
+    labels, ignore_label = predictor.label_manager.foreground_labels, predictor.label_manager.ignore_label
     folder = Path(nnUNet_preprocessed) / weak
     split = json.loads((folder / "splits_final.json").read_text())[args.f]
     data_folder = str(folder / predictor.configuration_manager.data_identifier)
-    dataset = infer_dataset_class(data_folder)(data_folder, split["train"] + split["val"])
+    dataset = open_dataset(data_folder, split["train"] + split["val"])
 
     scores = {}
-    for case in tqdm(dataset.identifiers, unit="case"):
-        data, _, _, properties = dataset.load_case(case)
+    for case in tqdm(split["train"] + split["val"], unit="case"):
+        data, _, properties = load_preprocessed_case(dataset, case)
         _, network = convert_predicted_logits_to_segmentation_with_correct_shape(
             predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(data[:]))).cpu(),
             predictor.plans_manager,
@@ -78,18 +77,21 @@ def main() -> None:
             properties,
             return_probabilities=True,
         )
-        weak_label, reference = (
-            sitk.GetArrayFromImage(sitk.ReadImage(str(Path(nnUNet_raw) / name / "labelsTr" / f"{case}.nii.gz")))
-            for name in (weak, dense)
+        reference = sitk.GetArrayFromImage(
+            sitk.ReadImage(str(Path(nnUNet_raw) / dense / "labelsTr" / f"{case}.nii.gz"))
         )
-        walker = read_walker_probabilities(Path(nnUNet_raw) / weak, case, labels)
-        for title, mask in masks_of(network, walker, weak_label, predictor.label_manager.ignore_label).items():
-            scores.setdefault(title, {})[case] = mean_dice(mask, reference, labels)
+        for title, mask in masks_of(case, Path(nnUNet_raw) / weak, network, labels, ignore_label).items():
+            scores.setdefault(title, {})[case] = {"dice": mean_dice(mask, reference, labels)}
 
-    print("| pseudo-mask | trained on | held out |\n|---|---|---|")
+    print(
+        "| pseudo-mask | trained on | held out | all less first walk | 95 % interval | p |\n|---|---|---|---|---|---|"
+    )
     for title, cases in scores.items():
-        means = [np.mean([cases[case] for case in split[part]]) for part in ("train", "val")]
-        print(f"| {title} | {means[0]:.3f} | {means[1]:.3f} |")
+        trained, held_out = (np.mean([cases[case]["dice"] for case in split[part]]) for part in ("train", "val"))
+        found = compare_dice({"0": cases}, {"0": scores[FIRST]})
+        low, high = found["difference_interval"]
+        difference = f"{found['mean_difference']:+.4f} | {low:+.4f}, {high:+.4f} | {found['p_value']:.2g}"
+        print(f"| {title} | {trained:.4f} | {held_out:.4f} | {difference} |")
 
 
 if __name__ == "__main__":

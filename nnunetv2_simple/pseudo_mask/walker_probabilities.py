@@ -1,0 +1,58 @@
+"""What the random walker found of every voxel, kept by the conversion beside the labels.
+
+    nnUNet_raw/DatasetXXX_Name/walkerTr/<case>_<label:04d>.nii.gz      uint8, 255 is probability 1
+
+The initial pseudo-mask keeps of the probabilities only what is certain; made dense they are the baseline "walker".
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+WALKER_FOLDER = "walkerTr"
+
+
+def walker_file(dataset_folder: Path, case: str, label: int) -> Path:
+    """Return where the walker's probabilities of one case and foreground label are kept."""
+    return dataset_folder / WALKER_FOLDER / f"{case}_{label:04d}.nii.gz"
+
+
+def as_stored(probability: np.ndarray) -> np.ndarray:
+    """Return probabilities (z, y, x) in [0, 1] as uint8: to the nearest of 255 steps, 127.5 down.
+
+    So what exceeds 0.5 does so when read back, and what does not does not.
+    """
+    return np.ceil(255 * probability - 0.5).astype(np.uint8)
+
+
+def label_digest(label: np.ndarray) -> str:
+    """Return what identifies the voxels of a label image (z, y, x), however its file is compressed or typed."""
+    return hashlib.sha256(f"{label.shape}".encode() + label.astype(np.uint8).tobytes()).hexdigest()
+
+
+def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> np.ndarray:
+    """Return the probability of every class, background first.
+
+    Args:
+        dataset_folder: ``DatasetXXX_Name`` in nnUNet_raw.
+        case: Case identifier.
+        foreground_labels: 1..K.
+
+    Returns:
+        (1 + K, z, y, x) float32, sum one over the classes.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+    """
+    files = [walker_file(dataset_folder, case, label) for label in foreground_labels]
+    if missing := [file for file in files if not file.is_file()]:
+        raise FileNotFoundError(
+            f"the random walker's probabilities of case {case} are missing, expected {missing[0]}: convert it again"
+        )
+    foreground = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files]) / np.float32(255)
+    background = (1 - foreground).prod(axis=0, keepdims=True)  # no lesion of any label claims the voxel
+    probabilities = np.concatenate((background, foreground))
+    return probabilities / probabilities.sum(axis=0)
