@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-VOXELS_PER_CHUNK = 65_536  # bounds the (references x voxels) similarity matrix to 26 MB at 100 references
+VOXELS_PER_CHUNK = 32_768  # bounds the (references x voxels) similarity matrix to 13 MB at 100 references
 MAX_CALIBRATION_VOXELS = 2_000
 
 
