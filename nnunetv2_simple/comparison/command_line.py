@@ -37,7 +37,7 @@ FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNe
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Train, predict and score every row of the paper's table and the baselines, on the same plans, "
-        "splits and schedules. What is done is skipped, so the same command goes on after an interruption.",
+        "splits and schedules. Finished steps are skipped, so the same command resumes after an interruption.",
         allow_abbrev=False,  # the words of the command are printed again, see --print-commands
     )
     parser.add_argument("-weak", type=int, required=True, help="Id of the dataset nnUNetv2_simple_convert wrote")
@@ -52,7 +52,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add_option(parser, "p", "Plans", default="nnUNetPlans")
     add_option(parser, "length", "Suffix of the trainers, such as 50epochs. Default: the full schedules")
     add_option(parser, "tolerance_mm", "Of the normalised surface Dice (NSD)", type=float, default=TOLERANCE_MM)
-    add_option(parser, "device", "Where to train and predict", choices=["cuda", "cpu", "mps"], default="cuda")
+    add_option(parser, "device", "Device for training and prediction", choices=["cuda", "cpu", "mps"], default="cuda")
     add_option(parser, "np", "Processes for preprocessing, prediction and scoring", type=int, default=2)
     add_option(parser, "disable_tta", "Predict without mirroring: faster, less accurate", action="store_true")
     parser.add_argument(

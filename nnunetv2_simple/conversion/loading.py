@@ -29,7 +29,7 @@ class LoadedCase:
         lesions: None are there for a test case.
         reference: The dense mask, uint8 labels 0..K; None where not known.
         walker_image: (z, y, x), what the random walker sees.
-        warnings: What is legal but probably not meant.
+        warnings: Valid but suspicious input.
     """
 
     channels: Sequence[sitk.Image]

@@ -29,8 +29,8 @@ def describe_new_images(conversion: Conversion) -> str:
     files = image_names(conversion.channel_names, FILE_ENDING)
     named = ", ".join(f"{file} ({name})" for file, name in zip(files, conversion.channel_names, strict=True))
     return (
-        f"New images for nnUNetv2_predict must be named {named}; it passes over other files, {FILE_ENDINGS[-1]} for "
-        f"one, without a word. This writes them:\n"
+        f"New images for nnUNetv2_predict must be named {named}; nnU-Net ignores other files, such as "
+        f"{FILE_ENDINGS[-1]}. This command writes them:\n"
         f"    nnUNetv2_simple_convert -i NEW_IMAGES --images-only -d {conversion.dataset_folder.name} -o FOLDER"
     )
 

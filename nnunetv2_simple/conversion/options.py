@@ -52,8 +52,8 @@ def add_option(parser: argparse.ArgumentParser, name: str, help: str, **options)
 
 def add_walker_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what the random walker sees."""
-    add_option(parser, "walker_channel", "Channel the random walker sees, counted from 0. Default: 0", type=int)
-    add_option(parser, "walker_subtract", "Channel to subtract from it, e.g. pre-contrast", type=int)
+    add_option(parser, "walker_channel", "Index of the channel the random walker uses. Default: 0", type=int)
+    add_option(parser, "walker_subtract", "Index of the channel to subtract from it, such as pre-contrast", type=int)
 
 
 def add_common_options(
@@ -66,27 +66,29 @@ def add_common_options(
     parser.add_argument(
         "-n", required=dataset_name is None, default=dataset_name, help="Dataset name, the Name of DatasetXXX_Name"
     )
-    add_option(parser, "dense", "Dataset id of a fully supervised twin to write: the dense masks as labels", type=int)
-    add_option(parser, "num_test", "Number of randomly chosen cases to keep out of training", type=int, default=0)
-    add_option(parser, "test_seed", "Seed of that choice", type=int, default=0)
-    add_option(parser, "recipe", "How pseudo-masks are made", choices=list(RECIPES), default=DEFAULT_RECIPE)
-    add_option(parser, "beta", "Random walker's beta, of the recipe paper. Default: 130", type=float)
+    add_option(
+        parser, "dense", "Also write a fully supervised dataset of this id, with the dense masks as labels", type=int
+    )
+    add_option(parser, "num_test", "Number of randomly chosen test cases", type=int, default=0)
+    add_option(parser, "test_seed", "Seed for -num_test", type=int, default=0)
+    add_option(parser, "recipe", "Recipe for the pseudo-masks", choices=list(RECIPES), default=DEFAULT_RECIPE)
+    add_option(parser, "beta", "beta of the random walker, for the recipe paper. Default: 130", type=float)
     add_option(
         parser,
         "jitter_mm",
-        "Standard deviation in mm by which clicks simulated from dense masks are off",
+        "Standard deviation (mm) of the error added to simulated clicks",
         type=float,
         default=0.0,
     )
-    add_option(parser, "jitter_seed", "Its seed", type=int, default=0)
-    add_option(parser, "np", "Cases converted at the same time", type=int, default=2)
-    add_option(parser, "num_parts", "Number of separate calls that share the cases", type=int, default=1)
-    add_option(parser, "part_id", "Which of these calls this one is, counted from 0", type=int, default=0)
-    add_option(parser, "dask", "Address of a Dask scheduler to convert the cases on, such as tcp://host:8786")
+    add_option(parser, "jitter_seed", "Seed for -jitter_mm", type=int, default=0)
+    add_option(parser, "np", "Number of worker processes", type=int, default=2)
+    add_option(parser, "num_parts", "Number of jobs that share the cases", type=int, default=1)
+    add_option(parser, "part_id", "Index of this job, from 0", type=int, default=0)
+    add_option(parser, "dask", "Address of a Dask scheduler that runs the conversion, such as tcp://host:8786")
     add_option(
         parser,
         "overwrite",
-        "Convert finished cases again and, unless by parts, remove cases that are no longer among the input",
+        "Convert finished cases again and, unless in parts, remove cases that are no longer in the input",
         action="store_true",
     )
     parser.add_argument(
@@ -193,7 +195,7 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"])
     failures = convert_dataset(cases, conversion, overwrite=overwrite, progress=progress_bar("converting"), **options)
     if dropped:
-        print(f"removed, because no longer among the input: {', '.join(dropped)}")
+        print(f"removed, no longer in the input: {', '.join(dropped)}")
     part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
     for identifiers, warning in by_sentence(annotation_warnings_of(part, conversion)):
         print(f"WARNING {identifiers}: {warning}", file=sys.stderr)
@@ -218,7 +220,7 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
         for identifiers, sentence in by_sentence(found):
             print(f"{kind} {identifiers}: {sentence}")
     for identifier in dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"]):
-        print(f"WARNING {identifier}: would be removed, because it is no longer among the input")
+        print(f"WARNING {identifier}: would be removed, it is no longer in the input")
     if refusal:
         print(f"PROBLEM with the dataset: {refusal}")
     num_cases = len(cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"]))

@@ -339,7 +339,7 @@ def test_overwrite_removes_cases_no_longer_in_the_list(folder, monkeypatch, caps
     assert "WARNING case_1: would be removed" in capsys.readouterr().out
     assert files_below(folder / "raw") == before
     assert again(folder, monkeypatch, "--overwrite") == 0
-    assert "no longer among the input: case_1\n" in capsys.readouterr().out
+    assert "no longer in the input: case_1\n" in capsys.readouterr().out
     assert all(file.read_text() == "somebody's" for file in foreign)
     for file in foreign:
         file.unlink()
