@@ -134,14 +134,17 @@ def vote(
     """Return which voxels (B, *spatial) agree with the references, labelled or not; see :func:`propagate_labels`."""
     most_that_fail = _most_that_fail(vote_fraction, references.counts.sum())
     nobody = torch.where(references.counts, 0.0, -torch.inf)[:, None]  # entries that do not count agree with no voxel
-    accepted = []
+    flat = features.detach().flatten(2)
+    # filled in place: small tensors kept from among large ones that are freed would hold the memory of these
+    accepted = flat.new_empty((len(flat), flat.shape[2]), dtype=torch.bool)
     with torch.autocast(features.device.type, enabled=False):
-        for patch in features.detach().flatten(2):
-            for chunk in patch.split(VOXELS_PER_CHUNK, dim=1):
+        for patch, accepted_in_patch in zip(flat, accepted, strict=True):
+            chunks = patch.split(VOXELS_PER_CHUNK, dim=1)
+            for chunk, result in zip(chunks, accepted_in_patch.split(VOXELS_PER_CHUNK), strict=True):
                 similarity = torch.addmm(nobody, references.features, _unit_length(chunk, dim=0))
                 votes = (similarity > similarity_threshold).sum(dim=0, dtype=torch.int32)  # faster than int64
-                accepted.append(votes > most_that_fail)
-    return torch.cat(accepted).reshape(features.shape[:1] + features.shape[2:])
+                torch.gt(votes, most_that_fail, out=result)
+    return accepted.reshape(features.shape[:1] + features.shape[2:])
 
 
 def similarity_threshold_for(
