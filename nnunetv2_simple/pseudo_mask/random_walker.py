@@ -25,7 +25,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 SMALLEST_WEIGHT = 1e-10
-TOLERANCE = 1e-6  # of the error, as the preconditioned residual estimates it, relative to the solution
+TOLERANCE = 1e-5  # of the error, as the preconditioned residual estimates it, relative to the solution
 MAX_ITERATIONS = 1000
 
 
@@ -60,13 +60,16 @@ class RandomWalker:
 
     def __init__(self, edge_weights: Sequence[np.ndarray]):
         self._shape = tuple(along.shape[axis] + 1 for axis, along in enumerate(edge_weights))
-        # diagonals of the matrix: each edge stands at its first voxel, a stride before its second one
-        padded = [np.pad(along, [(0, int(a == axis)) for a in range(3)]) for axis, along in enumerate(edge_weights)]
         strides = {axis: int(np.prod(self._shape[axis + 1 :])) for axis in range(3) if self._shape[axis] > 1}
-        diagonals = np.array([padded[axis].ravel() for axis in strides]).reshape(len(strides), padded[0].size)
-        lower = sparse.dia_array((diagonals, [-stride for stride in strides.values()]), shape=(padded[0].size,) * 2)
-        weights = lower + lower.T
-        self._laplacian = (sparse.diags_array(weights.sum(axis=1)) - weights).tocsr()
+        ahead = {  # of each voxel, the weight of its edge to the next one along the axis
+            axis: np.pad(edge_weights[axis], [(0, int(a == axis)) for a in range(3)]).ravel() for axis in strides
+        }
+        behind = {axis: np.roll(ahead[axis], stride) for axis, stride in strides.items()}
+        size = int(np.prod(self._shape))
+        degrees = sum([*ahead.values(), *behind.values()], np.zeros(size))
+        diagonals = [degrees, *(-w for w in ahead.values()), *(-w for w in behind.values())]
+        offsets = [0, *(-stride for stride in strides.values()), *strides.values()]
+        self._laplacian = sparse.dia_array((diagonals, offsets), shape=(size, size)).tocsr()
 
     def walk(
         self,

@@ -92,7 +92,8 @@ def robust_walk(
 
     def walk(log_odds: np.ndarray, prior_weight: float) -> np.ndarray:
         prior = expit(log_odds + intensity_log_odds(image, expit(log_odds)))
-        return _in_one_piece(walker.walk(scribbles, background, prior=prior, prior_weight=prior_weight), scribbles)
+        found = walker.walk(scribbles, background, prior=prior, prior_weight=prior_weight, initial=prior)
+        return _in_one_piece(found, scribbles)
 
     fit = ellipsoid_fit(shape > 0, walk(shape, TRIAL_WEIGHT) > 0.5)
     if network_probability is None:
