@@ -38,6 +38,7 @@ def allocate(num_mb: int) -> float:
     return measuring.peak_memory_mb(CPU) - before
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_call_in_a_process_of_its_own():
     assert measuring.in_own_process(allocate, 100) == pytest.approx(100, abs=2)
     allocate(200)
@@ -158,6 +159,7 @@ def test_device_waits_finds_nnunets_and_none_of_the_phases(tmp_path):
     assert waits == dict.fromkeys(("train", "train with L_crf", "fine-tune"), 0)
 
 
+@pytest.mark.slow
 def test_pseudo_mask_time_predicts_validates_and_writes_the_same_cases(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "pseudo_mask_time.py"), "-o", str(tmp_path / "d.md"), "-rounds", "1"]
     network = ["-features", "4", "8", "8", "-patch", "12", "24", "24"]

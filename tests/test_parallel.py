@@ -106,17 +106,20 @@ def worker_processes(request):
     return {"dask_scheduler": request.getfixturevalue("scheduler")} if request.param == "dask" else {"num_processes": 2}
 
 
+@pytest.mark.slow
 def test_an_item_whose_worker_process_is_killed_is_run_again(worker_processes, tmp_path):
     with open_workers(**worker_processes) as run_items:
         assert dict(run_items(partial(die_once, tmp_path), ITEMS)) == dict.fromkeys(ITEMS, "done")
 
 
+@pytest.mark.slow
 def test_an_item_that_kills_every_worker_process_fails_alone(worker_processes):
     with open_workers(**worker_processes) as run_items:
         results = dict(run_items(die_of_item_3, ITEMS, killed=lambda item: f"{item} kills"))
     assert results == dict.fromkeys(ITEMS, "done") | {"item 3": "item 3 kills"}
 
 
+@pytest.mark.slow
 def test_it_is_named_where_nothing_stands_for_its_result(worker_processes):
     with open_workers(**worker_processes) as run_items, pytest.raises(ConnectionError, match="killed .* item 3"):
         list(run_items(die_of_item_3, ITEMS))

@@ -120,6 +120,7 @@ def test_options_cannot_be_abbreviated(folder, capsys):
     assert "unrecognized arguments: --print-com" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_trainer_that_nnunet_does_not_find(folder, capsys):
     assert (
         main(words(folder, "-methods", "pce", "full", "-dense", "502", "-length", "17epochs", "--print-commands")) == 2

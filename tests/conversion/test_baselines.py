@@ -190,6 +190,7 @@ def test_paper_is_the_other_recipe(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["walker", "ellipsoid", "paper"])
+@pytest.mark.slow
 def test_nnunet_finds_the_dataset_sound(kind, folder, monkeypatch):
     assert derive(folder, monkeypatch, kind, "-np", 2) == 0
     weak, derived = folder / "raw" / WEAK, baseline(folder, kind)
@@ -209,6 +210,7 @@ def test_nnunet_finds_the_dataset_sound(kind, folder, monkeypatch):
         assert geometry(derived / "labelsTr" / f"{case}.nii.gz") == geometry(weak / "imagesTr" / f"{case}_0000.nii.gz")
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_it_goes_on_to_the_same_dataset(folder, monkeypatch):
     assert derive(folder, monkeypatch, "ellipsoid") == 0
     derived, num_kills = baseline(folder, "ellipsoid"), 0
@@ -237,6 +239,7 @@ def test_a_rerun_touches_no_finished_case(folder, monkeypatch):
     assert times_below(derived)["case_0.nii.gz"] == times["case_0.nii.gz"]
 
 
+@pytest.mark.slow
 def test_other_clicks_make_another_label(folder, monkeypatch):
     assert derive(folder, monkeypatch, "ellipsoid") == 0
     derived = baseline(folder, "ellipsoid")
@@ -317,6 +320,7 @@ def test_incomplete_command_lines(words, folder, monkeypatch):
         run(monkeypatch, folder / "raw", "-d", 5, *words)
 
 
+@pytest.mark.slow
 def test_a_case_that_cannot_be_labelled_is_named_and_the_others_kept(folder, monkeypatch, capsys):
     missing = walker_file(folder / "raw" / WEAK, "case_0", 2)
     missing.rename(missing.with_name("aside"))

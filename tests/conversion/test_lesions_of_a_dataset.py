@@ -184,6 +184,7 @@ def jittered_points(folder, monkeypatch, *options, cases=("case_1", "case_2")):
     return [record(folder, case)["lesions"][0]["extreme_points_zyx"] for case in cases]
 
 
+@pytest.mark.slow
 def test_jitter_depends_on_seed_and_case_alone(folder, monkeypatch):
     exact = jittered_points(folder, monkeypatch)
     jittered = jittered_points(folder, monkeypatch, "-jitter_mm", 2.5)

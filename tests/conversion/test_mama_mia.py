@@ -125,6 +125,7 @@ def test_automatic_segmentations(root, monkeypatch):
     "spelling",
     [{"images": lower}, {"masks": lower}, {"split": lower}, {"images": mixed, "masks": lower}],
 )
+@pytest.mark.slow
 def test_letter_case_makes_no_difference(spelling, root, tmp_path, monkeypatch):
     assert convert(root, monkeypatch) == 0
     other = tmp_path / "other" / "MAMA-MIA"
@@ -153,6 +154,7 @@ def test_names_that_differ_in_letter_case_only_are_refused(root, monkeypatch, ca
     assert "DUKE_001" in message
 
 
+@pytest.mark.slow
 def test_split_as_the_only_fold(root, monkeypatch):
     assert convert(root, monkeypatch, "-split", "folds", "-dense", 504) == 0
     expected = [{"train": TRAIN, "val": TEST}]

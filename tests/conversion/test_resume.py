@@ -153,6 +153,7 @@ def test_overwrite_converts_all_cases_again(folder, monkeypatch):
     assert json.loads((folder / "raw" / WEAK / "provenance.json").read_text())["parameters"]["beta"] == 60
 
 
+@pytest.mark.slow
 def test_a_case_whose_file_was_removed_is_converted_again(folder, monkeypatch):
     assert again(folder, monkeypatch) == 0
     files, times = files_below(folder / "raw"), times_below(folder / "raw")
@@ -164,6 +165,7 @@ def test_a_case_whose_file_was_removed_is_converted_again(folder, monkeypatch):
     assert all("case_1" in file for file in changed)
 
 
+@pytest.mark.slow
 def test_dataset_folders_may_be_symbolic_links(folder, monkeypatch):
     keep_only_the_first_case(folder)
     (folder / "raw").mkdir()
@@ -185,6 +187,7 @@ def test_hidden_files_do_not_matter(folder, monkeypatch):
     assert hidden.exists()
 
 
+@pytest.mark.slow
 def test_failed_cases_are_tried_again(folder, monkeypatch):
     good = (folder / "images" / "case_1_0000.nii.gz").read_bytes()
     (folder / "images" / "case_1_0000.nii.gz").write_bytes(b"not yet downloaded")
@@ -199,6 +202,7 @@ def test_failed_cases_are_tried_again(folder, monkeypatch):
     verify_dataset_integrity(str(folder / "raw" / WEAK), num_processes=1)
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_when_overwritten_leaves_nothing(folder, monkeypatch):
     assert again(folder, monkeypatch) == 0
     (folder / "images" / "case_1_0000.nii.gz").write_bytes(b"broken")
@@ -281,6 +285,7 @@ def other_mask(folder):
     ("change", "named"),
     [(other_points, "lesions"), (no_points, "lesions"), (other_image, "images"), (other_mask, "dense mask")],
 )
+@pytest.mark.slow
 def test_other_input_is_refused_before_any_work(change, named, folder, monkeypatch, capsys):
     keep_only_the_first_case(folder)
     assert again(folder, monkeypatch) == 0
@@ -326,6 +331,7 @@ def test_a_case_no_longer_in_the_list_is_refused(folder, monkeypatch, capsys):
         assert files_below(folder / "raw") == before
 
 
+@pytest.mark.slow
 def test_overwrite_removes_cases_no_longer_in_the_list(folder, monkeypatch, capsys):
     assert again(folder, monkeypatch) == 0
     foreign = [folder / "raw" / WEAK / name for name in ("notes.txt", "elsewhere/case_1.nii.gz")]
@@ -364,6 +370,7 @@ def test_killed_while_removing_it_goes_on_without_a_second_overwrite(folder, mon
         assert files_below(raw) == expected
 
 
+@pytest.mark.slow
 def test_files_of_a_dropped_case_that_are_not_recorded_stay(folder, monkeypatch, capsys):
     assert again(folder, monkeypatch) == 0
     without_case_1(folder)
@@ -424,6 +431,7 @@ def test_a_file_that_joins_the_dataset_of_a_finished_conversion_is_left_alone(fo
 # -------------------------------------------------------------------------------------------------------------- parts
 
 
+@pytest.mark.slow
 def test_parts_make_the_dataset_that_one_run_makes(folder, monkeypatch):
     assert again(folder, monkeypatch, raw=folder / "expected") == 0
     assert again(folder, monkeypatch, "-num_parts", 2, "-part_id", 1) == 0
@@ -433,6 +441,7 @@ def test_parts_make_the_dataset_that_one_run_makes(folder, monkeypatch):
     assert files_below(folder / "raw") == files_below(folder / "expected")
 
 
+@pytest.mark.slow
 def test_a_part_with_a_failed_case_does_not_hold_the_others_up(folder, monkeypatch, capsys):
     (folder / "images" / "case_1_0000.nii.gz").write_bytes(b"broken")
     assert again(folder, monkeypatch, "-num_parts", 2, "-part_id", 1) == 1
@@ -443,6 +452,7 @@ def test_a_part_with_a_failed_case_does_not_hold_the_others_up(folder, monkeypat
     verify_dataset_integrity(str(folder / "raw" / WEAK), num_processes=1)
 
 
+@pytest.mark.slow
 def test_parts_that_overwrite_do_not_mix_old_and_new(folder, monkeypatch):
     assert again(folder, monkeypatch) == 0
     options = ["-beta", 60, "--overwrite", "-num_parts", 2, "-part_id"]
@@ -452,6 +462,7 @@ def test_parts_that_overwrite_do_not_mix_old_and_new(folder, monkeypatch):
     assert (folder / "raw" / WEAK / "dataset.json").exists()
 
 
+@pytest.mark.slow
 def test_a_part_that_overwrites_does_not_pass_off_old_labels_of_another_part(folder, monkeypatch):
     assert again(folder, monkeypatch) == 0
     shutil.copy(folder / "images" / "case_0_0000.nii.gz", folder / "images" / "case_1_0000.nii.gz")

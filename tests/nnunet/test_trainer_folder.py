@@ -79,6 +79,7 @@ def test_the_trainers_can_be_told_apart_and_pickled():
         assert pickle.loads(pickle.dumps(trainer)) is trainer
 
 
+@pytest.mark.slow
 def test_nnunets_finder_finds_every_trainer_in_the_folder():
     process = subprocess.run(
         [sys.executable, "-c", FIND, *NAMES],
@@ -95,6 +96,7 @@ def test_without_options_the_folder_is_printed(capsys):
     assert capsys.readouterr().out == f"{trainer_folder()}\n"
 
 
+@pytest.mark.slow
 def test_nnunets_finder_finds_linked_trainers_and_its_own(package, capsys):
     main(["--link"])
     assert "SimPLeTrainer_CRF_5epochs" in capsys.readouterr().out

@@ -119,6 +119,7 @@ def test_noise_without_any_lesion_leaves_the_core_of_the_ellipsoid():
 
 
 @pytest.mark.parametrize("kind", ["homogeneous", "rim", "faint"])
+@pytest.mark.slow
 def test_beats_paper_recipe_and_ellipsoid_on_phantoms(kind):
     scores = []
     for number, shape in enumerate(TUMOUR_SHAPES):

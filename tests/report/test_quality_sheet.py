@@ -48,6 +48,7 @@ def test_sheet_keeps_the_proportions_of_anisotropic_images(tmp_path):
 
 def test_sheet_is_small_and_complete(full_case, tmp_path):
     folder = tmp_path / "quality_control"
+    folder.mkdir()
     pixels = sheet_pixels(folder / "case.png", full_case, reference=full_case["label"] % IGNORE, warnings=["a"] * 40)
     assert [file.name for file in folder.iterdir()] == ["case.png"]
     assert (folder / "case.png").stat().st_size < 200_000

@@ -338,6 +338,7 @@ for (const plot of document.querySelectorAll(".plot")) Plotly.purge(plot);  // o
 
 
 @needs_browser
+@pytest.mark.slow
 def test_page_works_in_a_browser(page, comparison, tmp_path):
     probe = probe_page(Path(shutil.copy(comparison.parent / "report.html", tmp_path)), PROBE)
     assert probe["problems"] == []

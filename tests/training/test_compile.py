@@ -45,6 +45,7 @@ def take_steps(phase_name: str, *, backend: str | None, monkeypatch) -> tuple[li
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("phase_name", ["train", "finetune", "retrain"])
+@pytest.mark.slow
 def test_compiled_phases_equal_eager_ones(phase_name, backend, monkeypatch):
     eager_losses, eager_weights, _ = take_steps(phase_name, backend=None, monkeypatch=monkeypatch)
     losses, weights, num_graphs = take_steps(phase_name, backend=backend, monkeypatch=monkeypatch)
@@ -56,6 +57,7 @@ def test_compiled_phases_equal_eager_ones(phase_name, backend, monkeypatch):
     assert num_graphs[-1] == num_graphs[0], "compiled anew at a later step"
 
 
+@pytest.mark.slow
 def test_a_new_phase_taps_the_compiled_network(monkeypatch):
     """The hook of the phase before is compiled into the graph: a graph kept would feed the wrong tap."""
     trainer = make_trainer()
