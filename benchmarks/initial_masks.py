@@ -2,7 +2,7 @@
 
     python benchmarks/initial_masks.py -i .../ibsi_sts/nifti -o docs/initial_masks.md
 
-Sets: the real tumours of the IBSI data set, phantoms of three kinds, each round, irregular and curved, and the same
+Sets: the real tumors of the IBSI data set, phantoms of three kinds, each round, irregular and curved, and the same
 kinds in voxels so coarse that a lesion is a few of them wide. Beside the recipes stand the ellipsoid inscribed in the
 box and the one that touches its faces at the clicks, which look at no image, the paper's recipe with a collar of five
 voxels round the box left unseeded, as in the published script, and with the one beta of a grid that is best for the
@@ -56,8 +56,8 @@ def load(source: tuple) -> tuple[np.ndarray, np.ndarray, tuple]:
         image, mask = (sitk.ReadImage(file) for file in source)
         return sitk.GetArrayFromImage(image).astype(float), sitk.GetArrayFromImage(mask) > 0, spacing_zyx_mm(image)
     seed, kind, shape, grid = source
-    phantom = generate_phantom(np.random.default_rng(seed), tumour_kind=kind, tumour_shape=shape, **grid)
-    return phantom.post_contrast.astype(float), phantom.tumour > 0, phantom.spacing_mm
+    phantom = generate_phantom(np.random.default_rng(seed), tumor_kind=kind, tumor_shape=shape, **grid)
+    return phantom.post_contrast.astype(float), phantom.tumor > 0, phantom.spacing_mm
 
 
 def measure(pseudo_mask: np.ndarray, mask: np.ndarray, in_box: np.ndarray, scribbles: np.ndarray) -> list[float]:

@@ -31,7 +31,7 @@ from nnunetv2_simple.training.trainer import PhasedTrainer
 DATASET, CONFIGURATION = "Dataset999_TrainingCost", "3d_fullres"
 NUM_STAGES, MAX_FEATURES = 6, 320
 BOX_SHARE = 1 / 3  # of the patch
-FOREGROUND_SHARE, UNLABELLED_SHARE = 0.37, 0.32  # of the box, as the robust recipe leaves it on real tumours
+FOREGROUND_SHARE, UNLABELLED_SHARE = 0.37, 0.32  # of the box, as the robust recipe leaves it on real tumors
 MAX_TIME_RATIO, MAX_MEMORY_RATIO, MAX_WHOLE_RATIO = 1.05, 1.10, 1.25
 NUM_CASES, TILES_PER_CASE = 100, 27  # an image of twice the patch size along each axis takes 3 x 3 x 3 tiles
 
@@ -138,7 +138,7 @@ def make_trainer(variant: str, plans: dict, device: torch.device) -> nnUNetTrain
     """Return an initialised trainer; all have the same weights."""
     torch.manual_seed(0)
     dataset_json = {
-        "labels": {"background": 0, "tumour": 1, "ignore": 2},
+        "labels": {"background": 0, "tumor": 1, "ignore": 2},
         "channel_names": {"0": "MR"},
         "file_ending": ".nii.gz",
     }

@@ -4,7 +4,7 @@ from scipy import ndimage
 
 
 @pytest.fixture
-def make_tumour():
+def make_tumor():
     """Factory of a noisy volume with one bright ellipsoid, and the ellipsoid's mask."""
 
     def make(shape, spacing_mm, *, centre=None, radii=None, noise=8.0, contrast=60.0, seed=0):

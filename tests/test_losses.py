@@ -359,16 +359,16 @@ def test_crf_loss_without_neighbour_in_reach_is_zero_with_zero_gradient():
 
 
 @pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (1.0, 0.8, 0.8), (3.0, 1.0, 1.0)])
-@pytest.mark.parametrize("prediction", ["near the tumour", "smooth noise", "noise"])
+@pytest.mark.parametrize("prediction", ["near the tumor", "smooth noise", "noise"])
 def test_crf_loss_of_fine_voxels_needs_few_offsets(spacing_mm, prediction):
     phantom = generate_phantom(np.random.default_rng(0), shape=(40, 64, 64), spacing_mm=spacing_mm)
     image = torch.tensor(phantom.post_contrast, dtype=torch.float32)[None, None]
     image = (image - image.mean()) / image.std()
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((1, 2, *image.shape[2:]), generator=generator)
-    if prediction == "near the tumour":
-        tumour = torch.tensor(phantom.tumour, dtype=torch.float32)[None, None]
-        logits = noise + torch.cat((2 - 4 * tumour, 4 * tumour - 2), dim=1)
+    if prediction == "near the tumor":
+        tumor = torch.tensor(phantom.tumor, dtype=torch.float32)[None, None]
+        logits = noise + torch.cat((2 - 4 * tumor, 4 * tumor - 2), dim=1)
     else:
         logits = 2 * noise if prediction == "noise" else F.avg_pool3d(10 * noise, 5, stride=1, padding=2)
     p = logits.softmax(dim=1)

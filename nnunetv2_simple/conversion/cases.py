@@ -12,7 +12,7 @@ from nnunetv2_simple.files import check_is_utf8, printable
 from nnunetv2_simple.pseudo_mask.generate import PAPER_DEFAULTS
 
 DEFAULT_RECIPE = "robust"
-DEFAULT_CLASS = "tumour"
+DEFAULT_CLASS = "tumor"
 
 
 @dataclass(frozen=True)

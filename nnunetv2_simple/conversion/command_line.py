@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs="+",
         default=list(DEFAULT_CHANNELS),
     )
-    add_option(parser, "labels", "Foreground classes, like tumor=1 node=2. Default: tumour=1", nargs="+")
+    add_option(parser, "labels", "Foreground classes, like tumor=1 node=2. Default: tumor=1", nargs="+")
     add_walker_options(parser)
     add_common_options(parser, dataset_name="")
     add_option(

@@ -55,7 +55,7 @@ class Demo:
     def run(self) -> None:
         self.say("1/4 phantoms")
         self.write_phantoms()
-        self.say("2/4 six clicks per tumour -> pseudo-masks -> nnU-Net dataset")
+        self.say("2/4 six clicks per tumor -> pseudo-masks -> nnU-Net dataset")
         self.convert()
         self.say("3/4 plan and preprocess")
         self.plan_and_preprocess()
@@ -149,7 +149,7 @@ def progress_of(line: str) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Train nnU-Net from six clicks per tumour and from dense masks, on synthetic breast DCE-MRI.",
+        description="Train nnU-Net from six clicks per tumor and from dense masks, on synthetic breast DCE-MRI.",
         allow_abbrev=False,
     )
     parser.add_argument("-o", type=Path, default=Path("demo_output"), help="Output folder. Default: demo_output")

@@ -1,4 +1,4 @@
-"""Synthetic breast DCE-MRI: a fat-suppressed T1 breast before and after contrast, with one tumour among distractors.
+"""Synthetic breast DCE-MRI: a fat-suppressed T1 breast before and after contrast, with one tumor among distractors.
 
 The patient faces low y: air and nipple there, chest wall and lung at high y. Every length is in mm, so that a phantom
 looks alike on any grid. Intensities are in arbitrary MR units of about 0 to 1500.
@@ -29,14 +29,14 @@ class BreastPhantom:
     Attributes:
         pre_contrast: (z, y, x) float32, phase 0, arbitrary MR units >= 0.
         post_contrast: (z, y, x) float32, first post-contrast phase, same anatomy and bias field, noise of its own.
-        tumour: (z, y, x) uint8, 1 inside the tumour: one 26-connected component that leaves the outermost voxel layer
+        tumor: (z, y, x) uint8, 1 inside the tumor: one 26-connected component that leaves the outermost voxel layer
             free.
         spacing_mm: Voxel size (z, y, x).
     """
 
     pre_contrast: np.ndarray
     post_contrast: np.ndarray
-    tumour: np.ndarray
+    tumor: np.ndarray
     spacing_mm: tuple[float, float, float]
 
 
@@ -45,37 +45,37 @@ def generate_phantom(
     *,
     shape: tuple[int, int, int] = (40, 96, 96),
     spacing_mm: tuple[float, float, float] = (2.4, 1.2, 1.2),
-    tumour_kind: str | None = None,
-    tumour_shape: str = "irregular",
+    tumor_kind: str | None = None,
+    tumor_shape: str = "irregular",
 ) -> BreastPhantom:
-    """Draw one breast with one enhancing tumour, before and after contrast.
+    """Draw one breast with one enhancing tumor, before and after contrast.
 
-    Vessels, patchy background parenchymal enhancement, foci and benign spots enhance like the tumour without being
+    Vessels, patchy background parenchymal enhancement, foci and benign spots enhance like the tumor without being
     labelled. Foci and spots keep 3 mm away from it, as many as fit; vessels and parenchyma may abut on it.
 
     Args:
         generator: Source of all randomness: equal states give equal phantoms.
         shape: Voxels (z, y, x).
         spacing_mm: Voxel size (z, y, x), each in (0, 4]. Each axis must extend over at least 40 mm.
-        tumour_kind: One of ``TUMOUR_KINDS``; one of them but "faint", which hardly enhances more than the
+        tumor_kind: One of ``TUMOUR_KINDS``; one of them but "faint", which hardly enhances more than the
             parenchyma around it, is drawn if None.
-        tumour_shape: One of ``TUMOUR_SHAPES``: deformed and lobulated or spiculated, almost a ball, or bent like a
+        tumor_shape: One of ``TUMOUR_SHAPES``: deformed and lobulated or spiculated, almost a ball, or bent like a
             banana.
 
     Returns:
-        The phantom. Its tumour mask is exact: made before partial volume, bias field and noise.
+        The phantom. Its tumor mask is exact: made before partial volume, bias field and noise.
 
     Raises:
-        ValueError: If the volume is too small or too coarse for a breast with a tumour, or the kind or shape is
+        ValueError: If the volume is too small or too coarse for a breast with a tumor, or the kind or shape is
             unknown.
     """
     _check_grid(shape, spacing_mm)
-    if tumour_kind is None:
-        tumour_kind = TUMOUR_KINDS[generator.integers(3)]
-    elif tumour_kind not in TUMOUR_KINDS:
-        raise ValueError(f"tumour_kind must be one of {TUMOUR_KINDS} or None, got {tumour_kind!r}")
-    if tumour_shape not in TUMOUR_SHAPES:
-        raise ValueError(f"tumour_shape must be one of {TUMOUR_SHAPES}, got {tumour_shape!r}")
+    if tumor_kind is None:
+        tumor_kind = TUMOUR_KINDS[generator.integers(3)]
+    elif tumor_kind not in TUMOUR_KINDS:
+        raise ValueError(f"tumor_kind must be one of {TUMOUR_KINDS} or None, got {tumor_kind!r}")
+    if tumor_shape not in TUMOUR_SHAPES:
+        raise ValueError(f"tumor_shape must be one of {TUMOUR_SHAPES}, got {tumor_shape!r}")
     spacing_mm = tuple(float(s) for s in spacing_mm)
     points_mm = np.indices(shape) * np.reshape(spacing_mm, (3, 1, 1, 1))
 
@@ -83,13 +83,13 @@ def generate_phantom(
     enhancement = np.where(breast, generator.uniform(0.02, 0.08), generator.uniform(0.1, 0.2))
     _add_glandular_tissue(generator, signal, enhancement, breast, spacing_mm)
     _add_vessels(generator, signal, enhancement, breast, spacing_mm)
-    tumour = _grow_tumour(generator, breast, points_mm, spacing_mm, tumour_shape)
-    _add_spots(generator, signal, enhancement, breast, tumour, points_mm, spacing_mm)
-    _add_tumour(generator, signal, enhancement, tumour, tumour_kind, spacing_mm)
+    tumor = _grow_tumor(generator, breast, points_mm, spacing_mm, tumor_shape)
+    _add_spots(generator, signal, enhancement, breast, tumor, points_mm, spacing_mm)
+    _add_tumor(generator, signal, enhancement, tumor, tumor_kind, spacing_mm)
 
     signal *= 1 + 0.05 * _smooth_noise(generator, shape, spacing_mm, 1.5)
     pre_contrast, post_contrast = _acquire(generator, [signal, signal * (1 + enhancement)], spacing_mm)
-    return BreastPhantom(pre_contrast, post_contrast, tumour.astype(np.uint8), spacing_mm)
+    return BreastPhantom(pre_contrast, post_contrast, tumor.astype(np.uint8), spacing_mm)
 
 
 def write_phantom(
@@ -110,7 +110,7 @@ def write_phantom(
         origin_mm: Where the first voxel lies (x, y, z).
     """
     files = {f"images/{name}_{number:04d}.nii.gz": getattr(phantom, phase) for number, phase in enumerate(channels)}
-    for file, array in (files | {f"masks/{name}.nii.gz": phantom.tumour}).items():
+    for file, array in (files | {f"masks/{name}.nii.gz": phantom.tumor}).items():
         image = sitk.GetImageFromArray(array)
         image.SetSpacing(phantom.spacing_mm[::-1])
         image.SetOrigin(origin_mm)
@@ -210,8 +210,8 @@ def _add_vessels(generator, signal, enhancement, breast, spacing_mm) -> None:
     _blend(enhancement, strength[tuple(nearest)], occupancy)
 
 
-def _grow_tumour(generator, breast, points_mm, spacing_mm, tumour_shape) -> np.ndarray:
-    """Return the mask of a tumour anywhere in the breast."""
+def _grow_tumor(generator, breast, points_mm, spacing_mm, tumor_shape) -> np.ndarray:
+    """Return the mask of a tumor anywhere in the breast."""
     depth_mm = ndimage.distance_transform_edt(breast, sampling=spacing_mm)
     smallest, largest = _TUMOUR_RADIUS_MM
     radius_mm = generator.uniform(smallest, max(smallest, min(largest, 0.85 * depth_mm.max())))
@@ -220,11 +220,11 @@ def _grow_tumour(generator, breast, points_mm, spacing_mm, tumour_shape) -> np.n
     axes_mm = radius_mm * np.exp(generator.uniform(-0.25, 0.25, 3))
     offset = points_mm - np.reshape(centre * spacing_mm, (3, 1, 1, 1))
     offset = np.tensordot(rotation, offset, axes=1) / axes_mm[:, None, None, None]
-    distance = _distance_to_arc(offset) if tumour_shape == "curved" else np.linalg.norm(offset, axis=0)
+    distance = _distance_to_arc(offset) if tumor_shape == "curved" else np.linalg.norm(offset, axis=0)
 
-    roughness = generator.uniform(0.12, 0.25) * (0.3 if tumour_shape == "round" else 1.0)
+    roughness = generator.uniform(0.12, 0.25) * (0.3 if tumor_shape == "round" else 1.0)
     surface = roughness * _smooth_noise(generator, breast.shape, spacing_mm, 0.35 * radius_mm)
-    if tumour_shape == "irregular" and generator.random() < 0.5:
+    if tumor_shape == "irregular" and generator.random() < 0.5:
         surface += _spicules(generator, offset, distance)
 
     # The level set that has the volume of the ball of this radius.
@@ -251,9 +251,9 @@ def _distance_to_arc(offset) -> np.ndarray:
     return np.min([np.linalg.norm(offset - point.reshape(3, 1, 1, 1), axis=0) for point in arc], axis=0)
 
 
-def _add_spots(generator, signal, enhancement, breast, tumour, points_mm, spacing_mm) -> None:
-    """Paint foci (radius 1.5 to 2.5 mm) and one or two round benign spots (3 to 4.5 mm), 3 mm clear of the tumour."""
-    gap_mm = ndimage.distance_transform_edt(~tumour, sampling=spacing_mm) - 3.0
+def _add_spots(generator, signal, enhancement, breast, tumor, points_mm, spacing_mm) -> None:
+    """Paint foci (radius 1.5 to 2.5 mm) and one or two round benign spots (3 to 4.5 mm), 3 mm clear of the tumor."""
+    gap_mm = ndimage.distance_transform_edt(~tumor, sampling=spacing_mm) - 3.0
     room_mm = np.minimum(gap_mm, ndimage.distance_transform_edt(breast, sampling=spacing_mm))
     benign_mm = generator.uniform(3.0, 4.5, generator.integers(1, 3))
     foci_mm = generator.uniform(1.5, 2.5, generator.integers(3, 9))
@@ -268,18 +268,18 @@ def _add_spots(generator, signal, enhancement, breast, tumour, points_mm, spacin
         _blend(enhancement, generator.uniform(0.5, 1.4), occupancy)
 
 
-def _add_tumour(generator, signal, enhancement, tumour, tumour_kind, spacing_mm) -> None:
-    """Paint the tumour with an indistinct margin and the enhancement pattern of its kind."""
-    pattern = 1 + 0.08 * _smooth_noise(generator, tumour.shape, spacing_mm, 3.0)
-    if tumour_kind == "heterogeneous":
-        pattern = np.clip(1 + 0.25 * _smooth_noise(generator, tumour.shape, spacing_mm, 2.5), 0.4, 1.6)
-    elif tumour_kind == "rim":
-        depth_mm = ndimage.distance_transform_edt(tumour, sampling=spacing_mm)
+def _add_tumor(generator, signal, enhancement, tumor, tumor_kind, spacing_mm) -> None:
+    """Paint the tumor with an indistinct margin and the enhancement pattern of its kind."""
+    pattern = 1 + 0.08 * _smooth_noise(generator, tumor.shape, spacing_mm, 3.0)
+    if tumor_kind == "heterogeneous":
+        pattern = np.clip(1 + 0.25 * _smooth_noise(generator, tumor.shape, spacing_mm, 2.5), 0.4, 1.6)
+    elif tumor_kind == "rim":
+        depth_mm = ndimage.distance_transform_edt(tumor, sampling=spacing_mm)
         core = np.clip((depth_mm - generator.uniform(0.5, 0.65) * depth_mm.max()) / 1.5 + 0.5, 0, 1)
         _blend(pattern, generator.uniform(0.15, 0.45), core)
-    occupancy = _blur(tumour.astype(float), generator.uniform(0.5, 1.2), spacing_mm)
+    occupancy = _blur(tumor.astype(float), generator.uniform(0.5, 1.2), spacing_mm)
     _blend(signal, _LESION * generator.uniform(0.85, 1.1), occupancy)
-    strength = generator.uniform(0.45, 0.7) if tumour_kind == "faint" else generator.uniform(0.9, 1.7)
+    strength = generator.uniform(0.45, 0.7) if tumor_kind == "faint" else generator.uniform(0.9, 1.7)
     _blend(enhancement, strength * pattern, occupancy)
 
 

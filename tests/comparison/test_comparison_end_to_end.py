@@ -192,7 +192,7 @@ def test_scores_are_those_of_the_predictions(environment, output, results):
             assert scores["dice"] == pytest.approx(expected)
     rows = list(csv.DictReader((output / "comparison.csv").open()))
     assert len(rows) == len(METHODS) * len(CASES)
-    assert {row["label"] for row in rows} == {"tumour"}
+    assert {row["label"] for row in rows} == {"tumor"}
 
 
 def test_costs_are_those_of_the_checkpoint_that_predicts(results):

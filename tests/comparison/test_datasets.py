@@ -164,8 +164,8 @@ def test_weak_labels_are_no_full_supervision(folder):
 
 
 def test_other_classes_are_refused(folder):
-    write_dataset(folder, DENSE, {"background": 0, "tumour": 1, "node": 2})
-    with pytest.raises(ValueError, match=r"classes {'tumour': 1}.*'node': 2"):
+    write_dataset(folder, DENSE, {"background": 0, "tumor": 1, "node": 2})
+    with pytest.raises(ValueError, match=r"classes {'tumor': 1}.*'node': 2"):
         check_datasets(make_comparison(folder, "full"))
 
 

@@ -73,7 +73,7 @@ def test_results_by_hand(results):
     assert case["nsd"] == 1
     assert case["volume_ml"] == pytest.approx(4 * VOXEL_ML, rel=1e-5)
     assert case["reference_volume_ml"] == pytest.approx(8 * VOXEL_ML, rel=1e-5)
-    assert list(case["per_label"]) == ["tumour"]
+    assert list(case["per_label"]) == ["tumor"]
     assert weak["wilcoxon_vs_full"]["num_pairs"] == 2
     assert full["wilcoxon_vs_full"] is None
 
@@ -81,7 +81,7 @@ def test_results_by_hand(results):
 def test_results_tell_how_they_came_about(comparison, results):
     weak = by_key(results)["pce_ctr"]
     assert results["settings"]["weak"] == 501 and results["settings"]["dense"] == 502
-    assert results["settings"]["folds"] == [0, 1] and results["settings"]["labels"] == {"tumour": 1}
+    assert results["settings"]["folds"] == [0, 1] and results["settings"]["labels"] == {"tumor": 1}
     assert weak["dataset"] == "Dataset501_Toy" and weak["paper_dice"] == [0.6939, 0.2409]
     fold = weak["folds"]["0"]
     assert fold["commands"][0] == "nnUNetv2_train 501 3d_fullres 0 -tr SimPLeTrainer -p nnUNetPlans -device cpu"

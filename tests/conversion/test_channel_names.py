@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from support.conversion_cases import oblique_image, run, tumour_mask, write
+from support.conversion_cases import oblique_image, run, tumor_mask, write
 
 from nnunetv2_simple.conversion.channel_names import ct_warnings
 
 
 def write_ct_case(folder, identifier, *, air=-1000):
-    intensities = np.random.default_rng(0).normal(40, 8, tumour_mask().shape) + 30 * tumour_mask()
+    intensities = np.random.default_rng(0).normal(40, 8, tumor_mask().shape) + 30 * tumor_mask()
     intensities[:, :2] = air
     write(oblique_image(intensities.round().astype(np.int16)), folder / "images" / f"{identifier}_0000.nii.gz")
-    write(oblique_image(tumour_mask().astype(np.uint8)), folder / "masks" / f"{identifier}.nii.gz")
+    write(oblique_image(tumor_mask().astype(np.uint8)), folder / "masks" / f"{identifier}.nii.gz")
 
 
 def warnings_of(folder, monkeypatch, capsys, *options, num=5):

@@ -21,7 +21,7 @@ from support.conversion_cases import (
     names_in,
     oblique_image,
     run,
-    tumour_mask,
+    tumor_mask,
     write,
     write_points,
     write_single_channel_case,
@@ -38,7 +38,7 @@ from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
 
 IDENTIFIERS = ["alpha_1", "beta.2", "gamma-3", "delta", "epsilon"]
 CLICKED = {"alpha_1": "voxel", "beta.2": "LPS", "gamma-3": "RAS"}  # the others' clicks are simulated
-# Inside the tumour's box, but not what would be simulated from the mask.
+# Inside the tumor's box, but not what would be simulated from the mask.
 CLICKS = np.array([[3, 7, 6], [6, 7, 6], [4, 4, 6], [5, 10, 6], [4, 7, 4], [4, 8, 8]])
 
 
@@ -49,7 +49,7 @@ def source(tmp_path_factory):
         ending = ".nrrd" if identifier == "delta" else ".nii.gz"
         for index, channel in enumerate(channels_of(seed)):
             write(oblique_image(channel, seed=seed), folder / "images" / f"{identifier}_{index:04d}{ending}")
-        mask = oblique_image(tumour_mask(seed).astype(np.int16) * 3, seed=seed)
+        mask = oblique_image(tumor_mask(seed).astype(np.int16) * 3, seed=seed)
         write(mask, folder / "masks" / f"{identifier}{ending}")
         if coordinates := CLICKED.get(identifier):
             write_points(folder / "clicks" / f"{identifier}.json", CLICKS, coordinates=coordinates, image=mask)
@@ -110,8 +110,8 @@ def test_layout_is_that_of_an_nnunet_dataset(raw, weak, dense, training_identifi
 
 def test_dataset_json_has_the_ignore_label_last(weak, dense):
     content, twin = (json.loads((folder / "dataset.json").read_text()) for folder in (weak, dense))
-    assert list(content["labels"].items()) == [("background", 0), ("tumour", 1), ("ignore", 2)]
-    assert list(twin["labels"].items()) == [("background", 0), ("tumour", 1)]
+    assert list(content["labels"].items()) == [("background", 0), ("tumor", 1), ("ignore", 2)]
+    assert list(twin["labels"].items()) == [("background", 0), ("tumor", 1)]
     for same in (content, twin):
         assert same["channel_names"] == {"0": "pre", "1": "post"}
         assert same["numTraining"] == 4
@@ -142,7 +142,7 @@ def test_labels_are_pseudo_masks_of_the_subtraction_image_and_the_clicks(weak, t
     for identifier in training_identifiers:
         seed = IDENTIFIERS.index(identifier)
         pre, post = (channel.astype(float) for channel in channels_of(seed))
-        mask = oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed)
+        mask = oblique_image(tumor_mask(seed).astype(np.uint8), seed=seed)
         points = CLICKS if identifier in CLICKED else expected_points(mask)
         axes = None if CLICKED.get(identifier) == "voxel" else patient_axes(mask)
         expected = expected_label(post - pre, points, mask, recipe="paper", beta=90.0, axes=axes)
@@ -158,7 +158,7 @@ def test_references_and_labels_of_the_twin_are_the_dense_masks(weak, dense, test
         if identifier == test_identifier:
             folders = [weak / "referencesTs"]
         for folder in folders:
-            np.testing.assert_array_equal(array_of(folder / f"{identifier}.nii.gz"), tumour_mask(seed))
+            np.testing.assert_array_equal(array_of(folder / f"{identifier}.nii.gz"), tumor_mask(seed))
 
 
 def test_twin_points_at_the_images_of_the_weak_dataset(weak, dense, training_identifiers):
@@ -190,7 +190,7 @@ def test_provenance_says_where_every_label_comes_from(weak, source, training_ide
     for identifier in training_identifiers:
         case = content["cases"][identifier]
         label = array_of(weak / "labelsTr" / f"{identifier}.nii.gz")
-        assert case["foreground_voxels"] == {"tumour": (label == 1).sum()}
+        assert case["foreground_voxels"] == {"tumor": (label == 1).sum()}
         assert case["unlabelled_voxels"] == (label == 2).sum()
         assert case["label_sha256"] == label_digest(label)
         np.testing.assert_allclose(case["spacing_mm_zyx"], SPACING_ZYX_MM, rtol=1e-6)
@@ -208,7 +208,7 @@ def test_provenance_says_where_every_label_comes_from(weak, source, training_ide
             assert lesion["source"] == "simulated from a dense mask"
             assert lesion["file"] == case["inputs"]["mask"]["file"]
             seed = IDENTIFIERS.index(identifier)
-            expected = expected_points(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed))
+            expected = expected_points(oblique_image(tumor_mask(seed).astype(np.uint8), seed=seed))
             np.testing.assert_array_equal(lesion["extreme_points_zyx"], expected)
     assert content["cases"][test_identifier].keys() == {"inputs", "spacing_mm_zyx"}
 
@@ -219,7 +219,7 @@ def test_record_of_a_case_names_its_files_and_parameters(weak, dense, training_i
     files = [(weak / file).resolve() for file in record["files"]]
     assert all(file.is_file() for file in files)
     assert {file.parent.parent for file in files} == {weak.resolve(), dense.resolve()}
-    assert record["parameters"]["labels"] == {"tumour": 1}
+    assert record["parameters"]["labels"] == {"tumor": 1}
     assert record["parameters"]["twin"] == dense.name
     assert record["quality"]["num_lesions"] == 1
 
@@ -367,7 +367,7 @@ def test_annotations_may_lie_beside_the_images(tmp_path, monkeypatch, capsys):
 
 def test_a_mask_of_fractions_is_refused(tmp_path, monkeypatch, capsys):
     write_single_channel_case(tmp_path, "case_1")
-    fractions = tumour_mask().astype(np.float32)
+    fractions = tumor_mask().astype(np.float32)
     fractions[4, 7, 6] = 0.5
     write(oblique_image(fractions), tmp_path / "masks" / "case_1.nii.gz")
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Fractions"]
@@ -480,7 +480,7 @@ def test_channels_with_a_gap_or_twice_fail_their_case_alone(names, tmp_path, mon
     write_single_channel_case(tmp_path, "good")
     for name in names:
         write(oblique_image(channels_of()[1]), tmp_path / "images" / name)
-    write(oblique_image(tumour_mask().astype(np.uint8)), tmp_path / "masks" / "bad.nii.gz")
+    write(oblique_image(tumor_mask().astype(np.uint8)), tmp_path / "masks" / "bad.nii.gz")
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Bad"]
     assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
     message = capsys.readouterr().err
@@ -491,7 +491,7 @@ def test_channels_with_a_gap_or_twice_fail_their_case_alone(names, tmp_path, mon
 
 def test_a_second_mask_of_a_case_is_refused(tmp_path, monkeypatch, capsys):
     write_single_channel_case(tmp_path, "case_1")
-    write(oblique_image(tumour_mask().astype(np.uint8)), tmp_path / "masks" / "case_1.nrrd")
+    write(oblique_image(tumor_mask().astype(np.uint8)), tmp_path / "masks" / "case_1.nrrd")
     arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Bad"]
     assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
     assert "case_1.nrrd" in capsys.readouterr().err
@@ -566,7 +566,7 @@ def test_sarcoma_layout_is_converted(tmp_path, monkeypatch, capsys):
     source = tmp_path / "nifti"
     for seed, patient in enumerate(["STS_001", "STS_002", "STS_010"]):
         write(oblique_image(channels_of(seed)[1], seed=seed), source / patient / "MR_T1_image.nii.gz")
-        write(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed), source / patient / "MR_T1_mask.nii.gz")
+        write(oblique_image(tumor_mask(seed).astype(np.uint8), seed=seed), source / patient / "MR_T1_mask.nii.gz")
     (source / "STS_002" / "MR_T1_mask.nii.gz").unlink()
     write(oblique_image(channels_of(0)[1], seed=0), source / "STS_003" / "PET_image.nii.gz")
     (source / "notes.txt").write_text("not a patient")
@@ -579,10 +579,10 @@ def test_sarcoma_layout_is_converted(tmp_path, monkeypatch, capsys):
     weak, dense = raw / "Dataset501_IBSI_STS", raw / "Dataset502_IBSI_STS_dense"
     content = json.loads((weak / "dataset.json").read_text())
     assert content["channel_names"] == {"0": "T1"}
-    assert content["labels"] == {"background": 0, "tumour": 1, "ignore": 2}
+    assert content["labels"] == {"background": 0, "tumor": 1, "ignore": 2}
     assert content["numTraining"] == 2
     for seed, patient in ((0, "STS_001"), (2, "STS_010")):
-        mask = oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed)
+        mask = oblique_image(tumor_mask(seed).astype(np.uint8), seed=seed)
         expected = expected_label(channels_of(seed)[1], expected_points(mask), mask)
         np.testing.assert_array_equal(array_of(weak / "labelsTr" / f"{patient}.nii.gz"), expected)
-        np.testing.assert_array_equal(array_of(dense / "labelsTr" / f"{patient}.nii.gz"), tumour_mask(seed))
+        np.testing.assert_array_equal(array_of(dense / "labelsTr" / f"{patient}.nii.gz"), tumor_mask(seed))

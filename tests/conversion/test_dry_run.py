@@ -10,7 +10,7 @@ from support.conversion_cases import (
     files_below,
     oblique_image,
     run,
-    tumour_mask,
+    tumor_mask,
     write,
     write_points,
     write_single_channel_case,
@@ -50,7 +50,7 @@ def test_every_problem_of_every_case_is_printed(folder, monkeypatch, capsys):
     (images / "broken_0000.nii.gz").write_bytes(b"no image")
     write(oblique_image(channels_of()[0]), images / "broken_0001.nii.gz")
     write(sitk.ReadImage(str(images / "constant_0000.nii.gz")) * 0 + 3, images / "constant_0000.nii.gz")
-    moved = oblique_image(tumour_mask().astype(np.uint8))
+    moved = oblique_image(tumor_mask().astype(np.uint8))
     moved.SetSpacing((1, 1, 1))
     write(moved, masks / "moved.nii.gz")
     write_points(folder / "clicks" / "moved.json", CLICKS + (0, 20, 0))

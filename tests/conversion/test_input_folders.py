@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from support.conversion_cases import array_of, oblique_image, run, tumour_mask, write, write_points
+from support.conversion_cases import array_of, oblique_image, run, tumor_mask, write, write_points
 from support.conversion_cases import write_single_channel_case as write_case
 
 from nnunetv2_simple.conversion.input_folders import MAX_NAMED, find_cases
@@ -130,7 +130,7 @@ def test_slicers_names_are_converted(tmp_path, monkeypatch, capsys):
     mask = tmp_path / "masks" / "painted.nii.gz"
     sitk.WriteImage(sitk.ReadImage(str(mask)), str(mask.with_name("painted.seg.nrrd")))
     mask.unlink()
-    write(oblique_image(tumour_mask().astype(np.uint8)), tmp_path / "masks" / "clicked.seg.nrrd")
+    write(oblique_image(tumor_mask().astype(np.uint8)), tmp_path / "masks" / "clicked.seg.nrrd")
     (tmp_path / "masks" / "clicked.nii.gz").unlink()
     image = sitk.ReadImage(str(tmp_path / "images" / "clicked_0000.nii.gz"))
     points = [image.TransformIndexToPhysicalPoint([int(v) for v in voxel[::-1]]) for voxel in CLICKS]
@@ -144,7 +144,7 @@ def test_slicers_names_are_converted(tmp_path, monkeypatch, capsys):
     dataset = tmp_path / "raw" / "Dataset005_Slicer"
     for identifier in ("clicked", "painted"):
         assert (array_of(dataset / "labelsTr" / f"{identifier}.nii.gz") == 1).any()
-        np.testing.assert_array_equal(array_of(dataset / "referencesTr" / f"{identifier}.nii.gz"), tumour_mask())
+        np.testing.assert_array_equal(array_of(dataset / "referencesTr" / f"{identifier}.nii.gz"), tumor_mask())
 
 
 def test_a_one_voxel_lesion_becomes_one_voxel_of_foreground(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from support.conversion_cases import (
     names_in,
     oblique_image,
     run,
-    tumour_mask,
+    tumor_mask,
     write,
 )
 
@@ -46,7 +46,7 @@ def write_data_set(root, *, images=upper, masks=upper, split=upper):
         for phase, array in enumerate(phases_of(seed)):
             folder = root / "images" / images(patient)
             write(oblique_image(array, seed=seed), folder / f"{images(patient)}_{phase:04d}.nii.gz")
-        mask = tumour_mask(seed).astype(np.uint8)
+        mask = tumor_mask(seed).astype(np.uint8)
         write(oblique_image(mask, seed=seed), root / "segmentations" / "expert" / f"{masks(patient)}.nii.gz")
         mask[:, :, 7:] = 0
         write(oblique_image(mask, seed=seed), root / "segmentations" / "automatic" / f"{masks(patient)}.nii.gz")
@@ -108,7 +108,7 @@ def test_chosen_phases_become_channels_and_the_walker_sees_the_enhancement(optio
         for channel, phase in enumerate(phases):
             file = weak(root) / "imagesTr" / f"{patient}_{channel:04d}.nii.gz"
             np.testing.assert_array_equal(array_of(file), phases_of(seed)[phase])
-        mask = oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed)
+        mask = oblique_image(tumor_mask(seed).astype(np.uint8), seed=seed)
         image = walker(*(array.astype(float) for array in phases_of(seed)))
         expected = expected_label(image, expected_points(mask), mask)
         np.testing.assert_array_equal(array_of(weak(root) / "labelsTr" / f"{patient}.nii.gz"), expected)

@@ -19,7 +19,7 @@ from support.conversion_cases import (
     names_in,
     oblique_image,
     run,
-    tumour_mask,
+    tumor_mask,
     write,
     write_points,
     write_single_channel_case,
@@ -32,10 +32,10 @@ from nnunetv2_simple.dataset_conversion import Dataset503_MAMA_MIA
 
 CLICKS = np.array([[3, 7, 6], [6, 7, 6], [4, 4, 6], [5, 10, 6], [4, 7, 4], [4, 8, 8]])
 IMAGE = oblique_image(channels_of()[1])
-MASK = oblique_image(tumour_mask().astype(np.uint8))
+MASK = oblique_image(tumor_mask().astype(np.uint8))
 AFFINE = ras_affine(IMAGE)
 OTHER = moved(AFFINE, (0, 30, 40))  # 50 mm away
-FIRST, LAST = np.argwhere(tumour_mask()).min(axis=0), np.argwhere(tumour_mask()).max(axis=0) + 1
+FIRST, LAST = np.argwhere(tumor_mask()).min(axis=0), np.argwhere(tumor_mask()).max(axis=0) + 1
 CROPPED = MASK[tuple(slice(int(a), int(b)) for a, b in zip(FIRST[::-1], LAST[::-1], strict=True))]
 
 
@@ -194,7 +194,7 @@ def test_it_is_converted_as_if_it_were_usual(identifier, outcome):
         assert [
             name for name in names_in(dataset / folder) if name.startswith((f"{identifier}_0000", f"{identifier}."))
         ]
-    np.testing.assert_array_equal(array_of(dataset / "referencesTr" / f"{identifier}.nii.gz"), tumour_mask())
+    np.testing.assert_array_equal(array_of(dataset / "referencesTr" / f"{identifier}.nii.gz"), tumor_mask())
     np.testing.assert_array_equal(
         array_of(dataset / "imagesTr" / f"{identifier}_0000.nii.gz"), sitk.GetArrayFromImage(IMAGE)
     )
@@ -235,7 +235,7 @@ def test_a_test_case_is_warned_of_too(tmp_path, monkeypatch, capsys):
 def load(folder, *, image_files, mask_file=None, labels=None):
     case = Case("case", tuple(map(str, image_files)), mask_file=str(mask_file), is_test=True)
     channels = [f"channel {index}" for index in range(len(image_files))]
-    labels = {"tumour": 1} if labels is None else labels
+    labels = {"tumor": 1} if labels is None else labels
     return load_case(case, Conversion(folder / "Dataset005_Odd", channels, labels=labels))
 
 
@@ -255,11 +255,11 @@ def test_a_flipped_channel_is_reordered(tmp_path):
 
 def test_labels_of_several_classes_are_rounded_before_they_are_cast(tmp_path):
     write(IMAGE, tmp_path / "case_0000.nii.gz")
-    labels = oblique_image(tumour_mask().astype(np.uint8) * 2)
+    labels = oblique_image(tumor_mask().astype(np.uint8) * 2)
     write(in_floats(labels, 0.9999), tmp_path / "case.nii.gz")  # 1.9998, which a cast makes 1
     arguments = {"image_files": [tmp_path / "case_0000.nii.gz"], "mask_file": tmp_path / "case.nii.gz"}
-    loaded = load(tmp_path, **arguments, labels={"node": 1, "tumour": 2})
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(loaded.reference), 2 * tumour_mask())
+    loaded = load(tmp_path, **arguments, labels={"node": 1, "tumor": 2})
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(loaded.reference), 2 * tumor_mask())
 
 
 # ------------------------------------------------------------------------------------------------------------ names

@@ -11,12 +11,12 @@ CUBE = np.ones((3, 3, 3))
 
 
 def volume_mm3(phantom):
-    return phantom.tumour.sum() * np.prod(phantom.spacing_mm)
+    return phantom.tumor.sum() * np.prod(phantom.spacing_mm)
 
 
 def test_same_seed_gives_identical_phantom():
     first, second = (generate_phantom(np.random.default_rng(5), **SMALL) for _ in range(2))
-    for name in ("pre_contrast", "post_contrast", "tumour"):
+    for name in ("pre_contrast", "post_contrast", "tumor"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert first.spacing_mm == second.spacing_mm == SMALL["spacing_mm"]
 
@@ -24,13 +24,13 @@ def test_same_seed_gives_identical_phantom():
 def test_other_seed_gives_other_phantom():
     first, second = (generate_phantom(np.random.default_rng(seed), **SMALL) for seed in (5, 6))
     assert not np.array_equal(first.post_contrast, second.post_contrast)
-    assert not np.array_equal(first.tumour, second.tumour)
+    assert not np.array_equal(first.tumor, second.tumor)
 
 
 def test_successive_draws_from_one_generator_differ():
     generator = np.random.default_rng(5)
     first, second = (generate_phantom(generator, **SMALL) for _ in range(2))
-    assert not np.array_equal(first.tumour, second.tumour)
+    assert not np.array_equal(first.tumor, second.tumor)
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_successive_draws_from_one_generator_differ():
 def test_grid_types_and_intensities(shape, spacing_mm):
     phantom = generate_phantom(np.random.default_rng(1), shape=shape, spacing_mm=spacing_mm)
     assert phantom.spacing_mm == spacing_mm
-    assert phantom.pre_contrast.shape == phantom.post_contrast.shape == phantom.tumour.shape == shape
+    assert phantom.pre_contrast.shape == phantom.post_contrast.shape == phantom.tumor.shape == shape
     assert phantom.pre_contrast.dtype == phantom.post_contrast.dtype == np.float32
-    assert phantom.tumour.dtype == np.uint8
-    assert set(np.unique(phantom.tumour)) == {0, 1}
+    assert phantom.tumor.dtype == np.uint8
+    assert set(np.unique(phantom.tumor)) == {0, 1}
     for phase in (phantom.pre_contrast, phantom.post_contrast):
         assert np.isfinite(phase).all()
         assert phase.min() >= 0
@@ -56,59 +56,59 @@ def test_grid_types_and_intensities(shape, spacing_mm):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_tumour_is_one_component_in_the_breast_and_plausible(seed):
+def test_tumor_is_one_component_in_the_breast_and_plausible(seed):
     phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM)
-    tumour = phantom.tumour > 0
-    assert ndimage.label(tumour, CUBE)[1] == 1
+    tumor = phantom.tumor > 0
+    assert ndimage.label(tumor, CUBE)[1] == 1
     # Outermost voxel layer free.
-    assert tumour[1:-1, 1:-1, 1:-1].sum() == tumour.sum()
+    assert tumor[1:-1, 1:-1, 1:-1].sum() == tumor.sum()
     # Balls of radius 6 and 16 mm have 905 and 17157 mm^3; pieces cut off by the largest-component step may be missing.
     assert 0.8 * 905 < volume_mm3(phantom) < 1.1 * 17157
     # Tissue everywhere: air, with the noise alone, stays below 100 after smoothing.
     smoothed = ndimage.gaussian_filter(phantom.pre_contrast, 1)
-    assert smoothed[tumour].min() > 100 > np.median(smoothed[:, 0])
+    assert smoothed[tumor].min() > 100 > np.median(smoothed[:, 0])
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_tumour_enhances_more_than_its_surrounding(seed):
+def test_tumor_enhances_more_than_its_surrounding(seed):
     phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM)
     enhancement = phantom.post_contrast - phantom.pre_contrast
-    distance_mm = ndimage.distance_transform_edt(phantom.tumour == 0, sampling=phantom.spacing_mm)
+    distance_mm = ndimage.distance_transform_edt(phantom.tumor == 0, sampling=phantom.spacing_mm)
     surrounding = (distance_mm > 0) & (distance_mm < 8)
-    assert enhancement[phantom.tumour > 0].mean() > 1.5 * enhancement[surrounding].mean()
+    assert enhancement[phantom.tumor > 0].mean() > 1.5 * enhancement[surrounding].mean()
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_core_of_rim_tumour_is_darker_than_its_shell(seed):
+def test_core_of_rim_tumor_is_darker_than_its_shell(seed):
     contrast = {}
     for kind in ("homogeneous", "rim"):
-        phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumour_kind=kind)
+        phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumor_kind=kind)
         enhancement = phantom.post_contrast - phantom.pre_contrast
-        depth_mm = ndimage.distance_transform_edt(phantom.tumour, sampling=phantom.spacing_mm)
+        depth_mm = ndimage.distance_transform_edt(phantom.tumor, sampling=phantom.spacing_mm)
         depth = depth_mm / depth_mm.max()
         contrast[kind] = enhancement[depth > 0.8].mean() / enhancement[(depth > 0.2) & (depth < 0.5)].mean()
     assert contrast["rim"] < 0.8 < contrast["homogeneous"]
 
 
-def test_heterogeneous_tumour_varies_more_than_homogeneous():
+def test_heterogeneous_tumor_varies_more_than_homogeneous():
     spread = {}
     for kind in ("homogeneous", "heterogeneous"):
         spread[kind] = []
         for seed in range(4):
-            phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumour_kind=kind)
-            inner = ndimage.binary_erosion(phantom.tumour, CUBE)
+            phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumor_kind=kind)
+            inner = ndimage.binary_erosion(phantom.tumor, CUBE)
             smoothed = ndimage.gaussian_filter(phantom.post_contrast - phantom.pre_contrast, 0.7)
             spread[kind].append(smoothed[inner].std() / smoothed[inner].mean())
     assert np.mean(spread["heterogeneous"]) > 1.2 * np.mean(spread["homogeneous"])
 
 
-def test_subtraction_is_not_enough_to_find_the_tumour():
+def test_subtraction_is_not_enough_to_find_the_tumor():
     dice = []
     for seed in range(4):
-        phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumour_kind="heterogeneous")
+        phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumor_kind="heterogeneous")
         order = np.argsort(phantom.pre_contrast - phantom.post_contrast, axis=None)
-        overlap = np.cumsum(phantom.tumour.ravel()[order], dtype=int)
-        dice.append(np.max(2 * overlap / (np.arange(1, order.size + 1) + phantom.tumour.sum())))
+        overlap = np.cumsum(phantom.tumor.ravel()[order], dtype=int)
+        dice.append(np.max(2 * overlap / (np.arange(1, order.size + 1) + phantom.tumor.sum())))
     assert np.mean(dice) < 0.85
 
 
@@ -129,18 +129,18 @@ def test_wrong_number_of_axes_raises():
 
 
 def test_unknown_kind_raises():
-    with pytest.raises(ValueError, match="tumour_kind must be one of .* got 'benign'"):
-        generate_phantom(np.random.default_rng(0), tumour_kind="benign")
+    with pytest.raises(ValueError, match="tumor_kind must be one of .* got 'benign'"):
+        generate_phantom(np.random.default_rng(0), tumor_kind="benign")
 
 
-def test_faint_tumour_enhances_less_than_homogeneous_but_more_than_its_surrounding():
+def test_faint_tumor_enhances_less_than_homogeneous_but_more_than_its_surrounding():
     enhancement = {}
     for kind in ("homogeneous", "faint"):
         for seed in range(4):
-            phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumour_kind=kind)
+            phantom = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumor_kind=kind)
             difference = phantom.post_contrast - phantom.pre_contrast
-            inner = ndimage.binary_erosion(phantom.tumour, CUBE)
-            shell = ndimage.binary_dilation(phantom.tumour, CUBE, iterations=3) & (phantom.tumour == 0)
+            inner = ndimage.binary_erosion(phantom.tumor, CUBE)
+            shell = ndimage.binary_dilation(phantom.tumor, CUBE, iterations=3) & (phantom.tumor == 0)
             enhancement.setdefault(kind, []).append((difference[inner].mean(), difference[shell].mean()))
     faint, homogeneous = np.array(enhancement["faint"]), np.array(enhancement["homogeneous"])
     assert faint[:, 0].mean() < 0.7 * homogeneous[:, 0].mean()
@@ -151,8 +151,8 @@ def test_shapes_differ_in_how_much_they_are_like_a_ball():
     sphericity = {}
     for shape in ("round", "irregular", "curved"):
         for seed in range(6):
-            tumour = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumour_shape=shape).tumour > 0
-            offset_mm = (np.argwhere(tumour) - np.argwhere(tumour).mean(axis=0)) * MEDIUM["spacing_mm"]
+            tumor = generate_phantom(np.random.default_rng(seed), **MEDIUM, tumor_shape=shape).tumor > 0
+            offset_mm = (np.argwhere(tumor) - np.argwhere(tumor).mean(axis=0)) * MEDIUM["spacing_mm"]
             ball_radius_mm = (3 * len(offset_mm) * np.prod(MEDIUM["spacing_mm"]) / (4 * np.pi)) ** (1 / 3)
             reach_mm = np.linalg.norm(offset_mm, axis=1).max()
             sphericity.setdefault(shape, []).append(ball_radius_mm / reach_mm)
@@ -162,8 +162,8 @@ def test_shapes_differ_in_how_much_they_are_like_a_ball():
 
 
 def test_unknown_shape_raises():
-    with pytest.raises(ValueError, match="tumour_shape must be one of .* got 'square'"):
-        generate_phantom(np.random.default_rng(0), tumour_shape="square")
+    with pytest.raises(ValueError, match="tumor_shape must be one of .* got 'square'"):
+        generate_phantom(np.random.default_rng(0), tumor_shape="square")
 
 
 def test_written_phantom_keeps_its_voxels_and_geometry(tmp_path):
@@ -172,7 +172,7 @@ def test_written_phantom_keeps_its_voxels_and_geometry(tmp_path):
     files = {
         "images/case_0000.nii.gz": phantom.pre_contrast,
         "images/case_0001.nii.gz": phantom.post_contrast,
-        "masks/case.nii.gz": phantom.tumour,
+        "masks/case.nii.gz": phantom.tumor,
     }
     assert {str(file.relative_to(tmp_path)) for file in tmp_path.glob("*/*")} == files.keys()
     for file, array in files.items():

@@ -147,8 +147,8 @@ def test_references_of_other_labels_are_refused(tmp_path, foreground, found):
     mask = np.zeros((3, 4, 5))
     mask[1, 1, 1:3] = 1
     files = write(tmp_path / "prediction.nii.gz", mask), write(tmp_path / "reference.nii.gz", foreground * mask)
-    with pytest.raises(ValueError, match=rf"reference\.nii\.gz holds the labels {found}, expected 0 and .*tumour.*1"):
-        score_case(*files, {"tumour": 1})
+    with pytest.raises(ValueError, match=rf"reference\.nii\.gz holds the labels {found}, expected 0 and .*tumor.*1"):
+        score_case(*files, {"tumor": 1})
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_another_geometry_is_refused_naming_both_files(tmp_path, what, other):
     mask = np.ones((3, 4, 5))
     files = write(tmp_path / "prediction.nii.gz", mask), write(tmp_path / "reference.nii.gz", mask, **other)
     with pytest.raises(ValueError, match=rf"{what} differs.*prediction\.nii\.gz.*reference\.nii\.gz"):
-        score_case(*files, {"tumour": 1})
+        score_case(*files, {"tumor": 1})
 
 
 def test_another_size_is_refused(tmp_path):
     files = [write(tmp_path / f"{i}.nii.gz", np.ones((3, 4, size))) for i, size in enumerate((5, 6))]
     with pytest.raises(ValueError, match="size differs"):
-        score_case(*files, {"tumour": 1})
+        score_case(*files, {"tumor": 1})
 
 
 def test_scores_do_not_depend_on_the_order_of_the_axes():

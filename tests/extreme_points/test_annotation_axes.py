@@ -18,7 +18,7 @@ SPACING_ZYX = (2.0, 1.1, 0.9)
 SHAPE = (21, 37, 43)
 CENTRE_MM = np.array([10.3, 18.2, 21.4]) * SPACING_ZYX  # along the image axes z, y, x from the first voxel
 RADIUS_MM = 11.0
-TUMOUR = {"tumour": 1}
+TUMOUR = {"tumor": 1}
 
 
 TILTS = {

@@ -19,7 +19,7 @@ ORIGIN = (-51.5, 23.25, 101.0)
 VOXELS_XYZ = [[7, 8, 2], [6, 9, 9], [5, 1, 4], [8, 15, 5], [2, 7, 6], [12, 8, 7]]  # z_min z_max y_min y_max x_min x_max
 EXPECTED_ZYX = [[2, 8, 7], [9, 9, 6], [4, 1, 5], [5, 15, 8], [6, 7, 2], [7, 8, 12]]
 BOX_XYZ = [[2, 11, 4], [12, 1, 9]]  # opposite corners; centre (7, 6, 6.5)
-TUMOUR = {"tumour": 1}
+TUMOUR = {"tumor": 1}
 CLASSES = {"tumor": 1, "node": 2, "T1": 5}
 
 
@@ -1362,7 +1362,7 @@ def test_classes_are_separate_lesions_even_where_they_touch():
     assert [lesion.label for lesion in lesions] == [1, 2]
     np.testing.assert_array_equal(lesions[0].extreme_points, box_points((9, 3, 2), (13, 9, 4)))
     np.testing.assert_array_equal(lesions[1].extreme_points, box_points((4, 3, 2), (8, 9, 4)))
-    (lesion,) = lesions_from_mask(mask_image(array), labels={"tumour": 3})  # a single class: all that is not 0
+    (lesion,) = lesions_from_mask(mask_image(array), labels={"tumor": 3})  # a single class: all that is not 0
     assert (lesion.label, lesion.extreme_points[:, 2].min(), lesion.extreme_points[:, 2].max()) == (3, 4, 13)
 
 
@@ -1517,7 +1517,7 @@ def test_a_click_made_twice_instead_of_another_is_noticed(tmp_path):
     points = [point[::-1] for point in SIX_DIRECTIONS]
     points[1] = points[4]  # nobody clicked the highest z
     (tmp_path / "case.json").write_text(json.dumps({"coordinates": "voxel", "points": points}))
-    (lesion,) = read_lesions([str(tmp_path / "case.json")], image, case="case", labels={"tumour": 1})
+    (lesion,) = read_lesions([str(tmp_path / "case.json")], image, case="case", labels={"tumor": 1})
     assert any("is one of the six directions missing?" in warning for warning in annotation_warnings(lesion))
 
 
@@ -1540,15 +1540,15 @@ def test_tips_of_simulated_and_of_tiny_lesions_are_no_reason_to_warn():
 def test_one_label_for_lesions_of_several_classes_is_refused(tmp_path):
     image = sitk.Image(24, 24, 20, sitk.sitkInt16)
     points = [point[::-1] for point in SIX_DIRECTIONS]
-    lesions = [{"label": name, "points": points} for name in ("node", "tumour")]
+    lesions = [{"label": name, "points": points} for name in ("node", "tumor")]
     (tmp_path / "case.json").write_text(json.dumps({"coordinates": "voxel", "lesions": lesions}))
-    with pytest.raises(ValueError, match=r"case: .*case.json: .*\['node', 'tumour'\], but there is one label"):
-        read_lesions([str(tmp_path / "case.json")], image, case="case", labels={"tumour": 1})
+    with pytest.raises(ValueError, match=r"case: .*case.json: .*\['node', 'tumor'\], but there is one label"):
+        read_lesions([str(tmp_path / "case.json")], image, case="case", labels={"tumor": 1})
 
 
 def test_decimal_commas_are_read_where_semicolons_separate(tmp_path):
     image = sitk.Image(24, 24, 20, sitk.sitkInt16)
     rows = [";".join(f"{v + 0.25:.2f}".replace(".", ",") for v in point[::-1]) + ";LPS" for point in SIX_DIRECTIONS]
     (tmp_path / "case.csv").write_text("\n".join(["x_mm;y_mm;z_mm;coordinates", *rows]))
-    (lesion,) = read_lesions([str(tmp_path / "case.csv")], image, case="case", labels={"tumour": 1})
+    (lesion,) = read_lesions([str(tmp_path / "case.csv")], image, case="case", labels={"tumor": 1})
     np.testing.assert_array_equal(lesion.extreme_points, SIX_DIRECTIONS)

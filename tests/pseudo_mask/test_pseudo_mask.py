@@ -112,16 +112,16 @@ PHANTOMS = {
 
 
 @pytest.fixture(params=PHANTOMS, ids=lambda name: name.replace(" ", "_"))
-def phantom(request, make_tumour):
+def phantom(request, make_tumor):
     shape, spacing_mm, centre, radii, noise = PHANTOMS[request.param]
-    image, mask = make_tumour(shape, spacing_mm, centre=centre, radii=radii, noise=noise)
+    image, mask = make_tumor(shape, spacing_mm, centre=centre, radii=radii, noise=noise)
     return image, extreme_points_from_mask(mask), spacing_mm
 
 
 @pytest.fixture
-def small(make_tumour):
+def small(make_tumor):
     spacing_mm = (2.5, 1.0, 1.2)
-    image, mask = make_tumour((11, 17, 15), spacing_mm, radii=(2.6, 4.4, 4.2))
+    image, mask = make_tumor((11, 17, 15), spacing_mm, radii=(2.6, 4.4, 4.2))
     return image, extreme_points_from_mask(mask), spacing_mm
 
 
@@ -179,9 +179,9 @@ LOOSE = {"foreground_threshold": 0.5, "background_threshold": 0.1}
         (FAINT, LOOSE, {"foreground_threshold": 0.45}),
     ],
 )
-def test_options_mean_what_they_say(appearance, usual, changed, make_tumour):
+def test_options_mean_what_they_say(appearance, usual, changed, make_tumor):
     spacing_mm = (2.0, 1.0, 1.0)
-    image, mask = make_tumour((16, 34, 30), spacing_mm, radii=(4, 8, 7), **appearance)
+    image, mask = make_tumor((16, 34, 30), spacing_mm, radii=(4, 8, 7), **appearance)
     points = extreme_points_from_mask(mask)
     results = []
     for options in (usual, usual | changed):
@@ -205,9 +205,9 @@ def test_seven_walks_follow_the_first():
         assert np.count_nonzero(other != result) > 5
 
 
-def test_intensities_beyond_the_margin_do_not_matter_those_within_it_do(make_tumour):
+def test_intensities_beyond_the_margin_do_not_matter_those_within_it_do(make_tumor):
     spacing_mm = (1.5, 1.0, 0.8)
-    image, mask = make_tumour((31, 57, 55), spacing_mm, centre=(15, 28, 27), radii=(3, 5, 4), noise=6.0)
+    image, mask = make_tumor((31, 57, 55), spacing_mm, centre=(15, 28, 27), radii=(3, 5, 4), noise=6.0)
     points = extreme_points_from_mask(mask)
     plain = generate_pseudo_mask(image, points, spacing_mm=spacing_mm)
     margins, centre, last = (10, 20, 20), (15, 28, 27), points.max(axis=0)
@@ -277,9 +277,9 @@ def test_image_of_any_number_type_gives_the_mask_of_the_same_numbers_as_float(dt
 
 
 @pytest.mark.parametrize("axis", range(3))
-def test_box_one_voxel_thick(axis, make_tumour):
+def test_box_one_voxel_thick(axis, make_tumor):
     spacing_mm = (2.0, 1.0, 1.3)
-    image, mask = make_tumour((13, 14, 15), spacing_mm, radii=(4, 4, 5))
+    image, mask = make_tumor((13, 14, 15), spacing_mm, radii=(4, 4, 5))
     for other in set(range(13)) - {6}:
         mask[(slice(None),) * axis + (other,)] = False
     mask[(slice(None),) * axis + (slice(13, None),)] = False
@@ -297,24 +297,24 @@ def test_box_of_one_voxel_is_that_voxel(small):
     assert result.sum() == 1
 
 
-def test_image_of_a_single_slice(make_tumour):
+def test_image_of_a_single_slice(make_tumor):
     spacing_mm = (4.0, 1.0, 1.0)
-    image, mask = make_tumour((1, 23, 21), spacing_mm, radii=(1, 6, 5))
+    image, mask = make_tumor((1, 23, 21), spacing_mm, radii=(1, 6, 5))
     points = extreme_points_from_mask(mask)
     result = generate_pseudo_mask(image, points, spacing_mm=spacing_mm)
     assert np.count_nonzero(result != reference_pseudo_mask(image, points, spacing_mm=spacing_mm)) <= 1
     assert {0, 1, 2} == set(np.unique(result))
 
 
-def test_box_that_fills_the_image_has_no_background_so_all_becomes_foreground(make_tumour):
-    image, _ = make_tumour((6, 9, 8), (2.0, 1.0, 1.0))
+def test_box_that_fills_the_image_has_no_background_so_all_becomes_foreground(make_tumor):
+    image, _ = make_tumor((6, 9, 8), (2.0, 1.0, 1.0))
     points = extreme_points_from_mask(np.ones(image.shape))
     assert (generate_pseudo_mask(image, points, spacing_mm=(2.0, 1.0, 1.0)) == 1).all()
 
 
-def test_clear_tumour_is_found(make_tumour):
+def test_clear_tumor_is_found(make_tumor):
     spacing_mm = (2.0, 1.0, 1.0)
-    image, mask = make_tumour((16, 30, 28), spacing_mm, radii=(4, 8, 7), noise=1.0)
+    image, mask = make_tumor((16, 30, 28), spacing_mm, radii=(4, 8, 7), noise=1.0)
     result = generate_pseudo_mask(image, extreme_points_from_mask(mask), spacing_mm=spacing_mm)
     assert (result == 1)[mask].mean() > 0.8
     assert mask[result == 1].mean() > 0.8
@@ -539,8 +539,8 @@ def test_oblique_image_gives_the_pseudo_mask_of_the_upright_one(recipe, degrees)
         assert overlap > 0.85 * (np.count_nonzero(expected == label) + np.count_nonzero(result == label))
 
 
-def test_merging_one_lesion_changes_nothing(make_tumour):
-    image, mask = make_tumour((9, 30, 26), (3.0, 0.8, 1.2), noise=5.0)
+def test_merging_one_lesion_changes_nothing(make_tumor):
+    image, mask = make_tumor((9, 30, 26), (3.0, 0.8, 1.2), noise=5.0)
     pseudo_mask = generate_pseudo_mask(image, extreme_points_from_mask(mask), spacing_mm=(3.0, 0.8, 1.2))
     np.testing.assert_array_equal(merge_pseudo_masks([pseudo_mask], [1], ignore_label=2), pseudo_mask)
 

@@ -50,25 +50,25 @@ def shell_and_core(shape):
 
 @pytest.mark.parametrize("noise", [0.5, 3.0, 10.0, 40.0])
 @pytest.mark.parametrize(("shape", "spacing_mm"), [((5, 7, 9), (3.0, 0.9, 1.3)), ((8, 5, 6), (1.0, 2.5, 0.7))])
-def test_agrees_with_a_dense_direct_solver(noise, shape, spacing_mm, make_tumour):
-    image, _ = make_tumour(shape, spacing_mm, noise=noise)
+def test_agrees_with_a_dense_direct_solver(noise, shape, spacing_mm, make_tumor):
+    image, _ = make_tumor(shape, spacing_mm, noise=noise)
     foreground, background = shell_and_core(shape)
     walker = walker_on(image, spacing_mm=spacing_mm, beta=BETA)
     expected = dense_walk(image, foreground, background, spacing_mm=spacing_mm, beta=BETA)
     np.testing.assert_allclose(walker.walk(foreground, background), expected, atol=TOLERANCE)
 
 
-def test_noise_of_that_strength_spreads_the_weights_over_ten_orders_of_magnitude(make_tumour):
-    image, _ = make_tumour((5, 7, 9), (3.0, 0.9, 1.3), noise=40.0)
+def test_noise_of_that_strength_spreads_the_weights_over_ten_orders_of_magnitude(make_tumor):
+    image, _ = make_tumor((5, 7, 9), (3.0, 0.9, 1.3), noise=40.0)
     exponents = BETA * (np.diff(image, axis=1) / 0.9) ** 2 / (10 * image.std())
     assert (exponents > -np.log(1e-10)).any()
     assert (exponents < 1).any()
 
 
 @pytest.mark.parametrize("intensity_std", [0.5, 4.0, 200.0])
-def test_given_standard_deviation_scales_beta(intensity_std, make_tumour):
+def test_given_standard_deviation_scales_beta(intensity_std, make_tumor):
     shape, spacing_mm = (5, 6, 7), (2.0, 1.0, 1.5)
-    image, _ = make_tumour(shape, spacing_mm)
+    image, _ = make_tumor(shape, spacing_mm)
     foreground, background = shell_and_core(shape)
     walker = walker_on(image, spacing_mm=spacing_mm, beta=BETA, intensity_std=intensity_std)
     expected = dense_walk(image, foreground, background, spacing_mm=spacing_mm, beta=BETA, intensity_std=intensity_std)
@@ -96,9 +96,9 @@ def test_cluster_tied_to_both_seeds_by_faint_edges_alone_lies_halfway():
 
 # With seed 2 and noise 3 a cluster of six voxels is tied by 1e-10 only, and a single pass of coarsening misses it.
 @pytest.mark.parametrize(("noise", "seed"), [(3.0, 0), (3.0, 2), (20.0, 0), (30.0, 0), (60.0, 0)])
-def test_agrees_with_scikit_image(noise, seed, make_tumour):
+def test_agrees_with_scikit_image(noise, seed, make_tumor):
     shape, spacing_mm = (9, 12, 11), (2.7, 0.8, 1.1)
-    image, _ = make_tumour(shape, spacing_mm, noise=noise, seed=seed)
+    image, _ = make_tumor(shape, spacing_mm, noise=noise, seed=seed)
     foreground, background = shell_and_core(shape)
     seeds = foreground + 2 * background
     expected = random_walker(image, seeds, beta=BETA, mode="bf", spacing=spacing_mm, return_full_prob=True)[0]
@@ -106,10 +106,10 @@ def test_agrees_with_scikit_image(noise, seed, make_tumour):
     np.testing.assert_allclose(result, expected, atol=TOLERANCE)
 
 
-def test_probabilities_lie_between_zero_and_one_and_seeds_are_exact(make_tumour):
+def test_probabilities_lie_between_zero_and_one_and_seeds_are_exact(make_tumor):
     shape = (7, 9, 8)
     for seed, noise in itertools.product(range(3), (1.0, 10.0, 60.0)):
-        image, _ = make_tumour(shape, (2.0, 1.0, 1.0), noise=noise, seed=seed)
+        image, _ = make_tumor(shape, (2.0, 1.0, 1.0), noise=noise, seed=seed)
         foreground, background = shell_and_core(shape)
         result = walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(foreground, background)
         assert result.shape == shape
@@ -120,9 +120,9 @@ def test_probabilities_lie_between_zero_and_one_and_seeds_are_exact(make_tumour)
 
 
 @pytest.mark.parametrize("noise", [3.0, 30.0])
-def test_where_the_solver_starts_does_not_change_the_result(noise, make_tumour):
+def test_where_the_solver_starts_does_not_change_the_result(noise, make_tumor):
     shape, spacing_mm = (7, 10, 9), (2.0, 1.0, 1.0)
-    image, _ = make_tumour(shape, spacing_mm, noise=noise)
+    image, _ = make_tumor(shape, spacing_mm, noise=noise)
     foreground, background = shell_and_core(shape)
     walker = walker_on(image, spacing_mm=spacing_mm, beta=BETA)
     cold = walker.walk(foreground, background)
@@ -130,9 +130,9 @@ def test_where_the_solver_starts_does_not_change_the_result(noise, make_tumour):
         np.testing.assert_allclose(walker.walk(foreground, background, initial=initial), cold, atol=TOLERANCE)
 
 
-def test_second_walk_on_the_same_graph_is_as_good_as_the_first(make_tumour):
+def test_second_walk_on_the_same_graph_is_as_good_as_the_first(make_tumor):
     shape, spacing_mm = (6, 7, 8), (2.0, 1.0, 1.0)
-    image, _ = make_tumour(shape, spacing_mm)
+    image, _ = make_tumor(shape, spacing_mm)
     foreground, background = shell_and_core(shape)
     walker = walker_on(image, spacing_mm=spacing_mm, beta=BETA)
     walker.walk(foreground, background)
@@ -141,21 +141,21 @@ def test_second_walk_on_the_same_graph_is_as_good_as_the_first(make_tumour):
     np.testing.assert_allclose(walker.walk(foreground, background), expected, atol=TOLERANCE)
 
 
-def test_without_background_seed_every_walk_ends_in_the_foreground(make_tumour):
-    image, _ = make_tumour((5, 6, 7), (2.0, 1.0, 1.0), noise=20.0)
+def test_without_background_seed_every_walk_ends_in_the_foreground(make_tumor):
+    image, _ = make_tumor((5, 6, 7), (2.0, 1.0, 1.0), noise=20.0)
     foreground, _ = shell_and_core(image.shape)
     walker = walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA)
     np.testing.assert_allclose(walker.walk(foreground, np.zeros_like(foreground)), 1, atol=TOLERANCE)
 
 
-def test_all_voxels_seeded_come_back_as_they_are(make_tumour):
-    image, mask = make_tumour((5, 6, 7), (2.0, 1.0, 1.0))
+def test_all_voxels_seeded_come_back_as_they_are(make_tumor):
+    image, mask = make_tumor((5, 6, 7), (2.0, 1.0, 1.0))
     walker = walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA)
     np.testing.assert_array_equal(walker.walk(mask, ~mask), mask.astype(float))
 
 
-def test_walk_leaves_its_seeds_alone(make_tumour):
-    image, _ = make_tumour((5, 6, 7), (2.0, 1.0, 1.0))
+def test_walk_leaves_its_seeds_alone(make_tumor):
+    image, _ = make_tumor((5, 6, 7), (2.0, 1.0, 1.0))
     foreground, background = shell_and_core(image.shape)
     before = foreground.copy(), background.copy()
     walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(foreground, background)
@@ -163,8 +163,8 @@ def test_walk_leaves_its_seeds_alone(make_tumour):
     np.testing.assert_array_equal(background, before[1])
 
 
-def test_prior_pulls_as_in_a_dense_direct_solution(make_tumour):
-    image, _ = make_tumour((5, 7, 9), (3.0, 0.9, 1.3), noise=3.0)
+def test_prior_pulls_as_in_a_dense_direct_solution(make_tumor):
+    image, _ = make_tumor((5, 7, 9), (3.0, 0.9, 1.3), noise=3.0)
     foreground, background = shell_and_core(image.shape)
     prior = np.random.default_rng(0).uniform(0, 1, image.shape)
     weights = gradient_weights(image, spacing_mm=(3.0, 0.9, 1.3), beta=BETA, intensity_std=image.std())
@@ -189,8 +189,8 @@ def test_prior_pulls_as_in_a_dense_direct_solution(make_tumour):
     np.testing.assert_allclose(result.ravel(), np.linalg.solve(system, right_hand_side), atol=TOLERANCE)
 
 
-def test_a_solver_that_does_not_converge_is_no_result(make_tumour, monkeypatch):
-    image, _ = make_tumour((7, 9, 8), (2.0, 1.0, 1.0))
+def test_a_solver_that_does_not_converge_is_no_result(make_tumor, monkeypatch):
+    image, _ = make_tumor((7, 9, 8), (2.0, 1.0, 1.0))
     monkeypatch.setattr("nnunetv2_simple.pseudo_mask.random_walker.MAX_ITERATIONS", 1)
     with pytest.raises(RuntimeError, match=r"did not converge on \d+ voxels"):
         walker_on(image, spacing_mm=(2.0, 1.0, 1.0), beta=BETA).walk(*shell_and_core(image.shape))

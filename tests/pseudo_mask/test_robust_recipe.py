@@ -19,8 +19,8 @@ def dice(prediction, mask):
 
 
 @pytest.fixture
-def tumour(make_tumour):
-    image, mask = make_tumour((13, 40, 30), SPACING_MM, noise=10.0)
+def tumor(make_tumor):
+    image, mask = make_tumor((13, 40, 30), SPACING_MM, noise=10.0)
     return image, mask, extreme_points_from_mask(mask)
 
 
@@ -60,16 +60,16 @@ def test_intensity_log_odds_follow_the_shares_of_the_two_histograms():
     np.testing.assert_allclose(log_odds, expected, atol=1e-6)
 
 
-def test_labels_and_shape(tumour):
-    image, _, points = tumour
+def test_labels_and_shape(tumor):
+    image, _, points = tumor
     pseudo_mask = robust(image, points, ignore_label=5)
     assert pseudo_mask.dtype == np.uint8
     assert pseudo_mask.shape == image.shape
     assert set(np.unique(pseudo_mask)) == {0, 1, 5}
 
 
-def test_outside_the_box_is_background_and_points_are_foreground(tumour):
-    image, _, points = tumour
+def test_outside_the_box_is_background_and_points_are_foreground(tumor):
+    image, _, points = tumor
     pseudo_mask = robust(image, points)
     outside = np.ones(image.shape, dtype=bool)
     outside[bounding_box(points)] = False
@@ -77,8 +77,8 @@ def test_outside_the_box_is_background_and_points_are_foreground(tumour):
     assert (pseudo_mask[tuple(points.T)] == 1).all()
 
 
-def test_background_inside_the_box_is_background(tumour):
-    image, mask, points = tumour
+def test_background_inside_the_box_is_background(tumor):
+    image, mask, points = tumor
     box = bounding_box(points)
     background = robust(image, points)[box] == 0
     assert background.sum() > 0.1 * background.size
@@ -86,23 +86,23 @@ def test_background_inside_the_box_is_background(tumour):
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1e-3, 0.0), (1000.0, -5e4), (-1.0, 0.0)])
-def test_scale_offset_and_sign_of_the_intensities_do_not_matter(tumour, factor, offset):
-    image, _, points = tumour
+def test_scale_offset_and_sign_of_the_intensities_do_not_matter(tumor, factor, offset):
+    image, _, points = tumor
     expected = robust(image, points)
     differing = np.count_nonzero(robust(factor * image + offset, points) != expected)
     assert differing <= 0.002 * np.count_nonzero(expected)  # a voxel may fall on the other side of a bin's edge
 
 
 @pytest.mark.parametrize("axes", [(2, 1, 0), (1, 2, 0)])
-def test_orientation_of_the_image_does_not_matter(tumour, axes):
-    image, mask, points = tumour
+def test_orientation_of_the_image_does_not_matter(tumor, axes):
+    image, mask, points = tumor
     turned = robust(image.transpose(axes), points[:, axes], spacing_mm=[SPACING_MM[a] for a in axes])
     expected = robust(image, points).transpose(axes)
     assert dice(turned == 1, expected == 1) > 0.98  # shortest paths may differ where two cost the same
 
 
-def test_order_of_the_points_does_not_matter(tumour):
-    image, _, points = tumour
+def test_order_of_the_points_does_not_matter(tumor):
+    image, _, points = tumor
     np.testing.assert_array_equal(robust(image, points[[3, 5, 0, 1, 4, 2]]), robust(image, points))
 
 
@@ -123,8 +123,8 @@ def test_noise_without_any_lesion_leaves_the_core_of_the_ellipsoid():
 def test_beats_paper_recipe_and_ellipsoid_on_phantoms(kind):
     scores = []
     for number, shape in enumerate(TUMOUR_SHAPES):
-        phantom = generate_phantom(np.random.default_rng([5, number]), tumour_kind=kind, tumour_shape=shape)
-        mask, spacing_mm = phantom.tumour > 0, phantom.spacing_mm
+        phantom = generate_phantom(np.random.default_rng([5, number]), tumor_kind=kind, tumor_shape=shape)
+        mask, spacing_mm = phantom.tumor > 0, phantom.spacing_mm
         points = extreme_points_from_mask(mask)
         box = bounding_box(points)
         coordinates = [
@@ -187,14 +187,14 @@ def test_single_slice_image():
     assert (robust(image, [(0, 9, 9), (0, 9, 9), (0, 4, 9), (0, 15, 9), (0, 9, 3), (0, 9, 16)]) == 1).any()
 
 
-def test_refuses_options_of_the_other_recipe(tumour):
-    image, _, points = tumour
+def test_refuses_options_of_the_other_recipe(tumor):
+    image, _, points = tumor
     with pytest.raises(ValueError, match="has no options, got .*beta.*200"):
         robust(image, points, beta=200.0)
 
 
-def test_refuses_unknown_recipes(tumour):
-    image, _, points = tumour
+def test_refuses_unknown_recipes(tumor):
+    image, _, points = tumor
     with pytest.raises(ValueError, match="recipe must be one of .* got 'papr'"):
         robust(image, points, recipe="papr")
 
@@ -221,8 +221,8 @@ def test_what_does_not_hang_on_the_scribbles_is_no_foreground():
 
 
 @pytest.mark.parametrize("brightness", [2000.0, 1e9])
-def test_a_clip_much_brighter_than_everything_else_changes_little(tumour, brightness):
-    image, _, points = tumour
+def test_a_clip_much_brighter_than_everything_else_changes_little(tumor, brightness):
+    image, _, points = tumor
     expected = robust(image, points)
     box = bounding_box(points)
     image = image.copy()

@@ -90,8 +90,8 @@ def test_mean_dice_over_the_labels_that_occur():
 
 def test_outlines_of_unlabelled_voxels_and_of_each_label():
     labels = np.array([[0, 1, 2, 3]])
-    outlines = label_outlines(labels, {"tumour": 1, "necrosis": 2})
-    assert [outline.name for outline in outlines] == ["unlabelled", "tumour", "necrosis"]
+    outlines = label_outlines(labels, {"tumor": 1, "necrosis": 2})
+    assert [outline.name for outline in outlines] == ["unlabelled", "tumor", "necrosis"]
     assert [np.flatnonzero(outline.mask).tolist() for outline in outlines] == [[3], [1], [2]]
     assert len({outline.colour for outline in outlines}) == 3
 

@@ -282,7 +282,7 @@ def test_empty_predictions_empty_references_and_several_labels(tmp_path):
     both = block((2, 5), (14, 18), (4, 10), label=2, array=REFERENCE.copy())
     write_volume(tmp_path / "references/case_1.nii.gz", both)  # pce_ctr predicted nothing here
     write_volume(tmp_path / "references/case_2.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
-    edit(file, lambda content: content["settings"].update(labels={"tumour": 1, "necrosis": 2}))
+    edit(file, lambda content: content["settings"].update(labels={"tumor": 1, "necrosis": 2}))
     page = read_page(file)
     first, second, _ = page.data["surfaces"]["cases"]
     assert first["predictions"][0] is None and "the prediction is empty" in page.text

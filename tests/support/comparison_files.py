@@ -50,8 +50,8 @@ def write_dataset(folder: Path, name: str, labels: dict[str, int], *, recipe: st
 
 def write_environment(folder: Path, *, recipe: str = "robust") -> None:
     """Write weak and dense dataset, the plans of the weak one, and test images with references."""
-    write_dataset(folder, WEAK, {"background": 0, "tumour": 1, "ignore": 2}, recipe=recipe)
-    write_dataset(folder, DENSE, {"background": 0, "tumour": 1})
+    write_dataset(folder, WEAK, {"background": 0, "tumor": 1, "ignore": 2}, recipe=recipe)
+    write_dataset(folder, DENSE, {"background": 0, "tumor": 1})
     write_plans(folder, WEAK)
     (folder / "results").mkdir()
     for number, case in enumerate(TEST_CASES):
@@ -85,7 +85,7 @@ def make_comparison(folder: Path, *keys: str, **changes) -> Comparison:
         images=folder / "images",
         references=folder / "references",
         cases=TEST_CASES,
-        labels={"tumour": 1},
+        labels={"tumor": 1},
         tolerance_mm=2.0,
         file_ending=".nii.gz",
         walker_channel=0,

@@ -30,17 +30,17 @@ def oblique_image(array, *, seed=0):
     return image
 
 
-def tumour_mask(seed=0):
+def tumor_mask(seed=0):
     centre = (4 + seed % 2, 7, 6)
     grid = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
     return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, (2.2, 4, 3.3), strict=True)) <= 1
 
 
 def channels_of(seed=0):
-    """Pre- and post-contrast image; only their difference shows the tumour well."""
+    """Pre- and post-contrast image; only their difference shows the tumor well."""
     generator = np.random.default_rng(seed)
     pre = generator.normal(300, 60, SHAPE).round().astype(np.int16)
-    post = (pre + 40 * tumour_mask(seed) + generator.normal(0, 5, SHAPE)).round().astype(np.int16)
+    post = (pre + 40 * tumor_mask(seed) + generator.normal(0, 5, SHAPE)).round().astype(np.int16)
     return pre, post
 
 
@@ -61,7 +61,7 @@ def write_points(file, voxels_zyx, *, coordinates="voxel", image=None):
 
 def write_single_channel_case(folder, identifier, *, seed=0):
     write(oblique_image(channels_of(seed)[1], seed=seed), folder / "images" / f"{identifier}_0000.nii.gz")
-    write(oblique_image(tumour_mask(seed).astype(np.uint8), seed=seed), folder / "masks" / f"{identifier}.nii.gz")
+    write(oblique_image(tumor_mask(seed).astype(np.uint8), seed=seed), folder / "masks" / f"{identifier}.nii.gz")
 
 
 def rotation(degrees, axis):

@@ -7,7 +7,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
 from nnunetv2_simple.training.trainer import PhasedTrainer
 
-LABELS = {"background": 0, "tumour": 1, "ignore": 2}
+LABELS = {"background": 0, "tumor": 1, "ignore": 2}
 
 
 def plans(**configuration) -> dict:

@@ -82,7 +82,7 @@ def write_raw_datasets(raw: Path) -> None:
         write_volume(weak / f"referencesTr/{case}.nii.gz", REFERENCE)
         points = [[2, 9, 6], [4, 9, 6], [3, 6, 6], [3, 13, 6], [3, 9, 4], [3, 9, 9]]
         records[case] = {"lesions": [{"extreme_points_zyx": points, "label": 1}]}
-    labels = {"background": 0, "tumour": 1, "ignore": 2}
+    labels = {"background": 0, "tumor": 1, "ignore": 2}
     content = {"channel_names": {"0": "T1"}, "labels": labels, "numTraining": 3, "file_ending": ".nii.gz"}
     (weak / "dataset.json").write_text(json.dumps(content))
     (weak / "provenance.json").write_text(json.dumps({"cases": records}))
@@ -106,7 +106,7 @@ def method_entry(folder: Path, key: str, folds: tuple[str, ...]) -> dict:
             write_volume(predictions / f"{case}.nii.gz", prediction(key, place))
             dice = DICE[key][place]
             scores = {"dice": dice, "jaccard": dice / 2, "hd95_mm": 10 * (1 - dice), "assd_mm": 2 * (1 - dice)}
-            cases[case] = scores | {"volume_ml": 1.0, "reference_volume_ml": 1.0, "per_label": {"tumour": scores}}
+            cases[case] = scores | {"volume_ml": 1.0, "reference_volume_ml": 1.0, "per_label": {"tumor": scores}}
         name = "SimPLeTrainer" if labels == "weak" else f"nnUNetTrainer_of_{key}"
         ratio = float(np.mean(DICE[key]) / np.mean(DICE["full"]))
         results[fold] = {
@@ -160,7 +160,7 @@ def write_comparison(folder: Path, *, methods: tuple[str, ...] = tuple(DICE), fo
         "created": "2026-01-02T03:04:05+00:00",
         "settings": {
             **{"weak": 501, "dense": 502, "configuration": "3d_fullres", "plans": "nnUNetPlans", "folds": list(folds)},
-            **{"images": str(folder / "images"), "references": str(folder / "references"), "labels": {"tumour": 1}},
+            **{"images": str(folder / "images"), "references": str(folder / "references"), "labels": {"tumor": 1}},
             "datasets": {entry["labels"]: entry["dataset"] for entry in entries},
             **{"file_ending": ".nii.gz", "channel": 0, "nnUNet_raw": str(folder / "raw"), "device": "cpu"},
         },

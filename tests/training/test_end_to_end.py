@@ -195,7 +195,7 @@ def test_a_corrected_pseudo_mask_is_what_the_retraining_learns(environment, fold
     case = environment.splits["train"][0]
     mask_file = fold / "pseudo_masks" / f"{case}.nii.gz"
     original, label_file = mask_file.read_bytes(), fold / "pseudo_masks_preprocessed" / f"{case}.b2nd"
-    label_manager = plans_manager.get_label_manager({"labels": {"background": 0, "tumour": 1, "ignore": 2}})
+    label_manager = plans_manager.get_label_manager({"labels": {"background": 0, "tumor": 1, "ignore": 2}})
 
     def relabel():
         write_preprocessed_labels(

@@ -114,7 +114,7 @@ def test_retraining_uses_nnunets_own_loss_and_full_supervisions_value():
     trainer.initialize()
     trainer.current_epoch = 210
     trainer._set_up_phase()
-    dense = make_trainer("nnUNetTrainer", labels={"background": 0, "tumour": 1})
+    dense = make_trainer("nnUNetTrainer", labels={"background": 0, "tumor": 1})
     dense.initialize()
     assert isinstance(trainer.loss.segmentation_loss.loss, DC_and_CE_loss)
     dense_batch = batch(labels=(0, 1))
@@ -265,7 +265,7 @@ def test_new_weights_are_drawn_in_place():
 
 def test_dataset_without_ignore_label_is_refused():
     with pytest.raises(ValueError, match="needs a dataset with an 'ignore' label"):
-        make_trainer(labels={"background": 0, "tumour": 1})
+        make_trainer(labels={"background": 0, "tumor": 1})
 
 
 def test_regions_are_refused():
