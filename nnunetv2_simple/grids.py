@@ -109,8 +109,8 @@ def make_right_angled(image: sitk.Image, file: str) -> None:
     apart_mm, apart_voxels = displacement(right_angled, sheared, image.GetSize())
     if apart_voxels > GRID_TOLERANCE_VOXELS:
         raise ValueError(
-            f"{file} is sheared: its axes are not at right angles, and on the nearest grid whose axes are (nnU-Net "
-            f"knows no other) its far corner would lie {apart_mm:.2g} mm off; resample it to a grid with right angles"
+            f"{file} is sheared: its axes are not perpendicular. nnU-Net knows perpendicular axes only, and on the "
+            f"nearest such grid its far corner would lie {apart_mm:.2g} mm off. Resample it to perpendicular axes"
         )
     if not np.allclose(right_angled, sheared, rtol=1e-9, atol=1e-9):
         image.SetDirection((left @ right).ravel().tolist())

@@ -56,7 +56,7 @@ def read_volume(file: str) -> sitk.Image:
     try:
         voxels = nifti.read_voxels(file) if is_nifti else sitk.GetArrayViewFromImage(image)
     except nifti.READING_ERRORS as error:
-        raise ValueError(f"cannot read {file} whole: {_why_unreadable(file)}") from error
+        raise ValueError(f"cannot read {file} completely: {_why_unreadable(file)}") from error
     if not np.isfinite(voxels).all():
         raise ValueError(f"{file} holds NaN or infinite voxels")
     make_right_angled(image, file)
@@ -164,7 +164,7 @@ def write_image(image: sitk.Image, file: str) -> None:
     except RuntimeError as error:
         raise OSError(f"{file} could not be written: is its folder missing or the disk full?") from error
     if not is_whole:
-        raise OSError(f"{file} could not be written whole, is the disk full?")
+        raise OSError(f"{file} could not be written completely; is the disk full?")
 
 
 @contextmanager

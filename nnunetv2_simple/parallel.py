@@ -22,7 +22,7 @@ NUM_QUEUED = 2  # results that may wait for a process in the background, as in n
 
 
 def _raise_killed(item) -> None:
-    raise ConnectionError(f"a worker process was killed (out of memory?) while it worked on {str(item)[:200]}")
+    raise ConnectionError(f"a worker process was killed (out of memory?) while working on {str(item)[:200]}")
 
 
 @contextmanager

@@ -181,10 +181,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return 2
     except CommandError as error:
-        print(f"FAILED: {error}\nWhat is done stays done: the same command goes on from here.", file=sys.stderr)
+        print(f"FAILED: {error}\nFinished steps are kept: run the same command again to resume.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return 130
     print((comparison.output_folder / "comparison.md").read_text(encoding="utf-8"))
     print(f"report: {comparison.output_folder / 'report.html'}")

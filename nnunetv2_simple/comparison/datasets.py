@@ -39,7 +39,7 @@ def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folde
         found = [folder.name for folder in sorted(folders[0].glob(f"Dataset*_{name}_{kind}")) if folder.is_dir()]
         found = [dataset for dataset in found if dataset.partition("_")[2] == f"{name}_{kind}"]
         if len(found) > 1:
-            raise ValueError(f"there must be one dataset of the kind {kind} in {folders[0]}, got {found}")
+            raise ValueError(f"expected exactly one dataset of the kind {kind} in {folders[0]}, got {found}")
         if not found:
             walker_parameters(folders[0] / weak)
             while _datasets_of_id(number, folders):
@@ -108,7 +108,7 @@ def find_test_cases(images: Path, references: Path, content: Mapping) -> list[st
     ending = content["file_ending"]
     cases = list(map(str, get_identifiers_from_splitted_dataset_folder(str(images), ending)))
     if not cases:
-        raise ValueError(f"there are no test images <case>_0000{ending} in {images}")
+        raise ValueError(f"found no test images <case>_0000{ending} in {images}")
     for case in cases:
         channels = [images / f"{case}_{channel:04d}{ending}" for channel in range(len(content["channel_names"]))]
         reference = references / (case + ending)
@@ -145,13 +145,13 @@ def check_datasets(comparison: Comparison) -> None:
         raise ValueError(f"{plans_file} has the configurations {list(configurations)}, not {comparison.configuration}")
     cases = training_cases(comparison.raw / weak)
     if known := sorted(set(cases) & set(comparison.cases)):
-        raise ValueError(f"{comparison.images} holds training cases of {weak}, which test nothing: {known}")
+        raise ValueError(f"{comparison.images} must not hold training cases of {weak}, got {known}")
     for dataset in set(comparison.datasets.values()) - {weak}:
         _check_plans_and_splits(comparison, dataset)
         folder = comparison.raw / dataset
         if (folder / "dataset.json").is_file():
             if different := sorted(set(cases) ^ set(training_cases(folder))):
-                raise ValueError(f"{folder} and {weak} must have the same training cases, they differ in {different}")
+                raise ValueError(f"{folder} and {weak} must have the same training cases; they differ in {different}")
             labels = foreground_labels(dataset_json(folder))
             if labels != comparison.labels:
                 raise ValueError(f"{folder} must have the classes {dict(comparison.labels)} of {weak}, got {labels}")

@@ -101,5 +101,5 @@ def choose_methods(keys: Sequence[str] | None, *, has_dense: bool) -> tuple[Meth
     chosen = tuple(method for method in METHODS if method.key in keys)
     dense = [method.key for method in chosen if method.labels == "dense"]
     if dense and not has_dense:
-        raise ValueError(f"{', '.join(dense)} learn from dense masks: name their dataset with -dense")
+        raise ValueError(f"{', '.join(dense)} learn from dense masks; give their dataset with -dense")
     return chosen

@@ -77,7 +77,7 @@ def run_step(step: Step, comparison: Comparison, show: Callable[[str], None]) ->
         else:
             run_command(command, log_file, show=show, costs_file=costs_file)
     if not step.is_done():
-        raise CommandError(f"{step.title}: the commands ended without an error, but not all is there; see {log_file}")
+        raise CommandError(f"{step.title}: its commands succeeded, but part of its output is missing; see {log_file}")
 
 
 def check_trainers(comparison: Comparison) -> None:

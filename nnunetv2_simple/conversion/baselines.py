@@ -91,7 +91,7 @@ def _provenance(converted: Path, kind: str) -> dict:
             raise ValueError(f"{converted} has no {name}: convert the dataset with nnUNetv2_simple_convert first")
     content = read_json(converted / "provenance.json")
     if kind == "paper" and content["parameters"]["recipe"] == "paper":
-        raise ValueError(f"{converted} was converted with the recipe paper: its own labels are this baseline")
+        raise ValueError(f"{converted} was converted with the recipe paper: its labels are this baseline already")
     cases = {
         name: {
             "images_sha256": [image["sha256"] for image in case["inputs"]["images"]],
@@ -117,7 +117,7 @@ def _begin(folder: Path, provenance: dict) -> list[str]:
     is_own = all(before.get(key) == provenance[key] for key in ("kind", "weak_dataset"))
     if not is_own and any(folder.glob("[!.]*")):
         raise FileExistsError(
-            f"{folder} holds something else than the baseline {provenance['kind']!r} of "
+            f"{folder} holds something other than the baseline {provenance['kind']!r} of "
             f"{provenance['weak_dataset']}: remove it or choose another dataset id"
         )
     labels = folder / "labelsTr"

@@ -107,9 +107,11 @@ class Conversion:
             if channel is not None and not 0 <= channel < len(self.channel_names):
                 raise ValueError(f"there is no channel {channel}, the channels are {list(self.channel_names)}")
         if self.walker_image.subtract == self.walker_image.channel:
-            raise ValueError(f"channel {self.walker_image.channel} less itself is nothing the random walker could see")
+            raise ValueError(
+                f"channel {self.walker_image.channel} less itself is constant: choose another -walker_subtract"
+            )
         if self.recipe == "robust" and self.beta is not None:
-            raise ValueError(f"beta belongs to the recipe 'paper', the recipe 'robust' has none; got {self.beta}")
+            raise ValueError(f"beta is an option of the recipe 'paper' only, got {self.beta}")
         if self.beta is not None and not 0 < self.beta < np.inf:
             raise ValueError(f"beta must be positive and finite, got {self.beta}")
         if not (0 <= self.jitter_mm < np.inf and self.jitter_seed >= 0):

@@ -51,7 +51,7 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
             names = [Path(file).name for _, file in found]
             problems.append(f"images must be named <case>_0000, <case>_0001, ... without a gap, one each; got {names}")
         if len(mask_files) > 1:
-            problems.append(f"there must be one dense mask, got {mask_files}")
+            problems.append(f"expected exactly one dense mask, got {mask_files}")
         if annotations is not None and identifier not in annotation_files and mask_files:
             warnings.append(f"no annotation was found in {annotations}: its clicks are simulated from {mask_files[0]}")
         cases.append(

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     try:
         if args.o.is_dir() and args.o.samefile(args.i):
-            raise ValueError(f"the output folder must be another one than that of the images, {args.i}")
+            raise ValueError(f"the output folder must differ from the folder of the images, {args.i}")
         channel_names, file_ending = args.channels or list(DEFAULT_CHANNELS), args.file_ending or FILE_ENDING
         if args.d is not None:
             channel_names, file_ending = images_of_dataset(int(args.d) if args.d.isdecimal() else args.d)

@@ -34,7 +34,7 @@ def lesion_warnings(measures: dict) -> dict[str, str]:
         found["box nearly full"] = fills
     elif core is not None and core < MIN_CORE_FRACTION:
         found["hollow foreground"] = (
-            f"foreground fills {core:.0%} of the core of the box: the scribbles may run round the lesion"
+            f"foreground fills {core:.0%} of the core of the box: the scribbles may run around the lesion"
         )
     # in a box of few voxels the scribbles alone fill more than an ellipsoid: nothing is left to grow into
     if measures["grown_fraction"] < MIN_GROWN_FRACTION and measures["scribble_fraction"] < ELLIPSOID_FRACTION:

@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{link_file()}\nnames these trainers to nnU-Net: {names}")
         elif args.unlink:
             unlink()
-            print(f"{link_file()}\nis not there (any more): nnU-Net finds the trainers only by nnUNet_extTrainer")
+            print(f"{link_file()}\ndoes not exist: nnU-Net finds the trainers only through nnUNet_extTrainer")
         else:
             print(trainer_folder())
     except OSError as error:

@@ -38,7 +38,7 @@ def words(folder, *options) -> list[str]:
     ("options", "error"),
     [
         (["-methods", "simpel"], "the methods are pce_crf"),
-        (["-methods", "full"], "name their dataset with -dense"),
+        (["-methods", "full"], "-dense"),
         (["-dense", "777"], "one dataset of the id 777"),
         (["-methods", "pce", "-p", "otherPlans"], "otherPlans.json is missing, plan the dataset first"),
         (["-methods", "pce", "-c", "2d"], "not 2d"),
@@ -137,7 +137,7 @@ def test_a_failing_command_ends_the_comparison(folder, capsys, monkeypatch):
     assert main(words(folder, "-methods", "pce")) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("FAILED: python -m nnunetv2_simple.no_such_module")
-    assert "What is done stays done" in errors
+    assert "resume" in errors
 
 
 def test_two_runs_cannot_write_to_one_folder(folder, capsys, monkeypatch):

@@ -35,7 +35,7 @@ def test_a_step_that_leaves_nothing_is_an_error(tmp_path, monkeypatch):
     comparison, ran = make_comparison(tmp_path, "full"), []
     monkeypatch.setattr(run, "run_command", lambda command, log_file, **options: ran.append(command))
     step = next(step for step in steps(comparison) if step.training)
-    with pytest.raises(CommandError, match="training nnUNetTrainer on .*not all is there"):
+    with pytest.raises(CommandError, match="training nnUNetTrainer on .*output is missing"):
         run_step(step, comparison, print)
     write_checkpoint(step.training.folder / "checkpoint_latest.pth", num_epochs=1)
     monkeypatch.setattr(

@@ -126,7 +126,7 @@ def test_images_that_are_there_are_kept_unless_to_be_overwritten(folder, monkeyp
 def test_the_images_are_not_written_among_themselves(folder, monkeypatch, capsys):
     before = files_below(folder)
     assert write_images(folder, monkeypatch, "-channels", "pre", "post", "-o", folder / "new") == 2
-    assert "another one" in capsys.readouterr().err
+    assert "must differ" in capsys.readouterr().err
     assert files_below(folder) == before
 
 
