@@ -19,6 +19,7 @@ from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
 TINY_TRAINERS = Path(__file__).parent / "tiny_trainers"
 DATASET, DENSE_DATASET = "Dataset501_Tiny", "Dataset502_Tiny_dense"
 PLANS = "nnUNetPlans_tiny"
+LONGEST_COMMAND_S = 600
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class NNUNetEnvironment:
         """Run a console script to its end; it must succeed."""
         log = self.folder / "commands.log"
         begin = log.stat().st_size if log.exists() else 0
-        status = self.start(*command, log=log, variables=variables).wait()
+        status = self.start(*command, log=log, variables=variables).wait(LONGEST_COMMAND_S)
         output = log.read_bytes()[begin:].decode()
         assert status == 0, output[-5000:]
         return output

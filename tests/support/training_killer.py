@@ -27,6 +27,7 @@ from nnunetv2.run.run_training import run_training
 
 TRAINER, PLANS = "SimPLeTrainer_Tiny", "nnUNetPlans_tiny"
 LONGEST_ATTEMPT_S, PAUSE_S = 10.0, 0.25
+GIVEN_UP_S = 120.0  # the file waited for is never written, say because all of that kind are there
 HALF_WRITTEN = ("checkpoint_latest.pth.partial", "checkpoint_*.pth.partial", "pseudo_masks/.partial_mask_*")
 
 
@@ -68,7 +69,8 @@ def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool]) -> bool:
         os._exit(0)
     while os.getpgid(child) != child:  # its session is not its own yet
         time.sleep(0.001)
-    while not is_over():
+    gives_up = after(GIVEN_UP_S)
+    while not is_over() and not gives_up():
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             assert status == 0, log.read_text()[-5000:]

@@ -1,4 +1,4 @@
-"""kill -9 at twenty random moments: --c always goes on, and ends with a complete result."""
+"""kill -9 at random moments: --c always goes on, and ends with a complete result."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from support.nnunet_environment import NNUNetEnvironment, build_environment
 
 SCRIPT = Path(__file__).parents[1] / "support" / "training_killer.py"
 TRAINER = "SimPLeTrainer_Tiny"
-NUM_KILLS, SEED = 20, 0
+NUM_KILLS, SEED = 12, 0
 BOUNDARIES = (3, 6)  # the epochs at which the second and third phase start
 
 
