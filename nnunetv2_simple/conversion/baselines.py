@@ -25,6 +25,7 @@ from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.dataset_files import CONVERTED_BY, entries_of_shared_images, image_files
 from nnunetv2_simple.conversion.loading import load_walker_image
 from nnunetv2_simple.extreme_points.box import LesionBox
+from nnunetv2_simple.extreme_points.lesions import Lesion
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically, written_atomically
 from nnunetv2_simple.images import image_like, patient_axes, read_volume, spacing_zyx_mm, write_image
 from nnunetv2_simple.parallel import open_workers
@@ -32,7 +33,7 @@ from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pse
 from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
 
 BASELINES = ("walker", "ellipsoid", "paper")
-LESION_KEYS = ("extreme_points_zyx", "axes_zyx", "label")
+LESION_KEYS = ("extreme_points_zyx", "axes_zyx", "label", "strokes")
 
 
 def baseline_dataset_name(converted: Path, kind: str, dataset_id: int) -> str:
@@ -154,17 +155,21 @@ def _label(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np
     if provenance["kind"] == "walker":
         return read_walker_probabilities(converted, case, list(parameters["labels"].values())).argmax(axis=0)
     axes = patient_axes(like)  # of the lesions of conversions that did not record any
-    lesions = [{"axes_zyx": axes} | lesion for lesion in provenance["cases"][case]["lesions"]]
-    points = [np.asarray(lesion["extreme_points_zyx"]) for lesion in lesions]
-    axes = [None if lesion["axes_zyx"] is None else np.asarray(lesion["axes_zyx"]) for lesion in lesions]
-    labels, spacing_mm = [lesion["label"] for lesion in lesions], spacing_zyx_mm(like)
+    lesions = [Lesion.from_json({"axes_zyx": axes} | lesion) for lesion in provenance["cases"][case]["lesions"]]
+    labels, shape, spacing_mm = [lesion.label for lesion in lesions], like.GetSize()[::-1], spacing_zyx_mm(like)
     if provenance["kind"] == "ellipsoid":
-        shape = like.GetSize()[::-1]
-        boxes = [LesionBox(p, shape=shape, spacing_mm=spacing_mm, axes=a) for p, a in zip(points, axes, strict=True)]
+        boxes = [
+            LesionBox(lesion.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=lesion.axes) for lesion in lesions
+        ]
         return _nearest_ellipsoid(boxes, labels, shape)
     image, _ = load_walker_image(image_files(converted, case, len(parameters["channel_names"])), parameters)
     options = {"spacing_mm": spacing_mm, "ignore_label": parameters["ignore_label"]}
-    pseudo_masks = (generate_pseudo_mask(image, p, axes=a, **options) for p, a in zip(points, axes, strict=True))
+    pseudo_masks = (
+        generate_pseudo_mask(
+            image, lesion.extreme_points, axes=lesion.axes, seeds=lesion.seeds(shape, spacing_mm), **options
+        )
+        for lesion in lesions
+    )
     return merge_pseudo_masks(pseudo_masks, labels, ignore_label=parameters["ignore_label"])
 
 

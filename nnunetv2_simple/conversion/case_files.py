@@ -97,6 +97,7 @@ def _make_pseudo_mask(conversion: Conversion, loaded: LoadedCase) -> tuple[Label
                 loaded.walker_image,
                 lesion.extreme_points,
                 scribbles=own_scribbles,
+                seeds=lesion.seeds(loaded.walker_image.shape, spacing_mm),
                 ignore_label=conversion.ignore_label,
                 return_probability=True,
                 **common,
@@ -128,6 +129,7 @@ def _provenance_of_labels(case: Case, conversion: Conversion, loaded: LoadedCase
                 "source": lesion.source,
                 "file": str(lesion.file or case.mask_file),
                 "warnings": annotation_warnings(lesion),
+                "seconds": lesion.seconds,
             }
             for lesion in loaded.lesions
         ],

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.extreme_points.bounding_boxes import box_voxels, face_centres
+from nnunetv2_simple.extreme_points.strokes import Stroke
 from nnunetv2_simple.images import patient_axes
 
 FIRST_VOXEL = {"voxel": 0, "itksnap": 1}  # the number of the first voxel; the cursor of ITK-SNAP counts from 1
@@ -29,6 +30,8 @@ class Annotation:
         class_name: The class as the file states it.
         markup_name: Free text of 3D Slicer, which may be a class name or not.
         point_names: The name of each position, such as "L" for the left-most one.
+        strokes: What somebody drew to correct the pseudo-mask.
+        seconds: How long the annotation of the lesion took, where known.
     """
 
     title: str
@@ -38,6 +41,8 @@ class Annotation:
     class_name: str | None = None
     markup_name: str | None = None
     point_names: tuple[str, ...] = ()
+    strokes: tuple[Stroke, ...] = ()
+    seconds: float | None = None
 
 
 @contextmanager
@@ -62,6 +67,25 @@ def annotated_positions(
         return to_index(points, coordinates, image), axes
     faces = face_centres(points.mean(axis=0), np.diag(abs(points[1] - points[0]) / 2))
     return box_voxels(to_index(faces, coordinates, image), image, axes, inset_voxels=CORNER_INSET_VOXELS), axes
+
+
+def annotated_strokes(content: object, coordinates: str, image: sitk.Image) -> tuple[Stroke, ...]:
+    """Return the strokes [{"is_lesion": true, "points": [[x, y, z], ...]}, ...] of a lesion as voxels of the image."""
+    strokes = []
+    for number, stroke in enumerate(objects(content, "strokes"), start=1):
+        with error_context(f"stroke {number}"):
+            points = stroke.get("points")
+            if not isinstance(stroke.get("is_lesion"), bool) or not isinstance(points, list) or not points:
+                raise ValueError(f"expected 'is_lesion' (true or false) and 'points', got {excerpt(stroke)}")
+            points = numbers(points, (len(points), 3), "expected 'points' to be a list of [x, y, z]")
+            voxels = np.rint(to_index(points, coordinates, image)).astype(int)
+            outside = ((voxels < 0) | (voxels >= image.GetSize())).any(axis=1)
+            if outside.any():
+                raise ValueError(
+                    f"voxel {voxels[outside][0].tolist()} lies outside the image of size {image.GetSize()} (x, y, z)"
+                )
+            strokes.append(Stroke(stroke["is_lesion"], voxels[:, ::-1]))
+    return tuple(strokes)
 
 
 def named_coordinates(name: object) -> object:

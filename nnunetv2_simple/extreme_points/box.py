@@ -61,6 +61,11 @@ class LesionBox:
         inside = [abs(u) < 1 for u in self._coordinates(region)]
         return inside[0] & inside[1] & inside[2]
 
+    def contains_voxels(self, voxels: np.ndarray) -> np.ndarray:
+        """Return (n,) bool for (n, 3) voxels (z, y, x), True inside the box."""
+        positions = along_axes(voxels, self._spacing_mm, self._axes)
+        return (abs((positions - self._centre) / self._half_size) < 1).all(axis=1)
+
     def radius(self, region: tuple[slice, ...]) -> np.ndarray:
         """Return (z, y, x) float of a region: 0 in the centre, 1 on the inscribed ellipsoid, sqrt(3) in the corners."""
         return np.sqrt(sum(u**2 for u in self._coordinates(region)))

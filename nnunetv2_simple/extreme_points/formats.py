@@ -3,7 +3,8 @@
     .json                point lists and ROIs of 3D Slicer (.mrk.json), one lesion each; a list of two points is a box
     .fcsv                a point list of older versions of 3D Slicer
     .json                {"coordinates": "voxel", "points": [[x, y, z], ... six]}, or "box": two opposite corners, or
-                         "lesions": [{"label": "node", "points": [...]}, {"label": "node", "box": [...]}]
+                         "lesions": [{"label": "node", "points": [...]}, {"label": "node", "box": [...]}]; a lesion may
+                         have "strokes": [{"is_lesion": false, "points": [[x, y, z], ...]}], seeds of the random walk
     .csv                 columns x, y, z, or x_mm, y_mm, z_mm and coordinates; optional lesion, label, case. Each lesion
                          has six rows (points) or two (opposite corners)
     .csv, .tsv           a table of control points as 3D Slicer exports it: columns l, p, s or r, a, s; label names the
@@ -33,6 +34,7 @@ from nnunetv2_simple.extreme_points.annotation import (
     FIRST_VOXEL,
     Annotation,
     annotated_positions,
+    annotated_strokes,
     error_context,
     excerpt,
     named_coordinates,
@@ -94,6 +96,8 @@ def _read_json(file: str) -> object:
 
 
 def _json_lesions(content: object, image: sitk.Image) -> list[Annotation]:
+    if isinstance(content, dict) and content.get("skipped") is True:
+        raise ValueError("the case was skipped when it was annotated: annotate it, or take its image out of the folder")
     keys = ("points", "box", "lesions")
     if not isinstance(content, dict) or "coordinates" not in content or sum(key in content for key in keys) != 1:
         raise ValueError(
@@ -115,7 +119,13 @@ def _json_lesions(content: object, image: sitk.Image) -> list[Annotation]:
             points = entry["box" if is_box else "points"]
             coordinates = named_coordinates(content["coordinates"])
             positions, axes = annotated_positions(points, coordinates, image, is_box=is_box)
-            lesions.append(Annotation(title, positions, is_box, axes, class_name=class_name))
+            strokes = annotated_strokes(entry.get("strokes", []), coordinates, image)
+            seconds = entry.get("seconds")
+            if not (seconds is None or (isinstance(seconds, (int, float)) and 0 <= seconds < np.inf)):
+                raise ValueError(f"'seconds' must be a number of at least 0, got {seconds!r}")
+            lesions.append(
+                Annotation(title, positions, is_box, axes, class_name=class_name, strokes=strokes, seconds=seconds)
+            )
     return lesions
 
 

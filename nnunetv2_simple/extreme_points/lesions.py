@@ -17,9 +17,12 @@ import SimpleITK as sitk
 
 from nnunetv2_simple.extreme_points.annotation import Annotation, error_context
 from nnunetv2_simple.extreme_points.annotation_files import lesion_name
+from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.clicked_points import clicked_extreme_points
 from nnunetv2_simple.extreme_points.formats import read_annotations
 from nnunetv2_simple.extreme_points.points import bounding_box
+from nnunetv2_simple.extreme_points.strokes import Stroke, stroke_seeds, stroke_warnings
+from nnunetv2_simple.images import spacing_zyx_mm
 
 EXTREME_POINTS = "extreme points"
 BOUNDING_BOX = "bounding box"
@@ -43,6 +46,8 @@ class Lesion:
         axes: (3, 3) the axes along which the points are extreme (see :func:`nnunetv2_simple.images.patient_axes`), of
             an oblique image the patient's or a ROI's; None for the image's own.
         warnings: What is legal about its annotation but probably not meant, as far as the file tells.
+        strokes: What somebody drew to correct the pseudo-mask.
+        seconds: How long its annotation took, where known.
     """
 
     extreme_points: np.ndarray
@@ -51,6 +56,24 @@ class Lesion:
     file: str | None = None
     axes: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
+    strokes: tuple[Stroke, ...] = ()
+    seconds: float | None = None
+
+    def seeds(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> np.ndarray | None:
+        """Return what the strokes say, see :func:`nnunetv2_simple.extreme_points.strokes.stroke_seeds`."""
+        box = LesionBox(self.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=self.axes)
+        return stroke_seeds(self.strokes, box, shape)
+
+    @classmethod
+    def from_json(cls, content: Mapping) -> "Lesion":
+        """Return the lesion that :meth:`to_json` wrote; strokes may be missing."""
+        axes, strokes = content["axes_zyx"], content.get("strokes", [])
+        return cls(
+            np.asarray(content["extreme_points_zyx"]),
+            content["label"],
+            axes=None if axes is None else np.asarray(axes),
+            strokes=tuple(map(Stroke.from_json, strokes)),
+        )
 
     def to_json(self) -> dict:
         """Return, as JSON has it, all that a label is made from."""
@@ -58,6 +81,7 @@ class Lesion:
             "extreme_points_zyx": np.asarray(self.extreme_points).tolist(),
             "axes_zyx": None if self.axes is None else self.axes.tolist(),
             "label": int(self.label),
+            "strokes": [stroke.to_json() for stroke in self.strokes],
         }
 
 
@@ -98,8 +122,10 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
                     points, axes, warnings = clicked_extreme_points(annotation, image)
                     label = _class_label(annotation, lesion_name(Path(file), case), labels)
                     source = BOUNDING_BOX if annotation.is_box else EXTREME_POINTS
-                    lesion = Lesion(points, label, source, file, axes)
-                    lesions.append(replace(lesion, warnings=(*warnings, *_overlap_warnings(lesion, lesions))))
+                    lesion = Lesion(points, label, source, file, axes, (), annotation.strokes, annotation.seconds)
+                    box = LesionBox(points, shape=image.GetSize()[::-1], spacing_mm=spacing_zyx_mm(image), axes=axes)
+                    warnings += (*_overlap_warnings(lesion, lesions), *stroke_warnings(lesion.strokes, box))
+                    lesions.append(replace(lesion, warnings=warnings))
     return lesions
 
 

@@ -35,6 +35,7 @@ def generate_pseudo_mask(
     recipe: Recipe = "paper",
     axes: np.ndarray | None = None,
     scribbles: np.ndarray | None = None,
+    seeds: np.ndarray | None = None,
     return_probability: bool = False,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Turn six extreme points into a pseudo-mask of foreground, background and unlabelled voxels.
@@ -63,6 +64,8 @@ def generate_pseudo_mask(
         recipe: "paper" or "robust".
         axes: (3, 3) patient axes of an oblique image, along which the points are extreme; the image's own if None.
         scribbles: (z, y, x) bool, what :func:`draw_scribbles` drew for these points, where it is there already.
+        seeds: (z, y, x) int, what somebody says of the voxels: 1 is lesion, -1 is not, 0 nothing is said. They are
+            seeds of every walk and stay as they are in the result; where they contradict a scribble they count.
         return_probability: Whether to return the probability of the last walk as well.
 
     Returns:
@@ -70,7 +73,8 @@ def generate_pseudo_mask(
 
     Raises:
         ValueError: As :func:`draw_scribbles`, if an option is out of its range or not the recipe's, if the image is
-            constant around the box, and if the scribbles leave the box.
+            constant around the box, if the scribbles or the lesion's seeds leave the box, and if the seeds leave no
+            voxel to the lesion.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.1; Grady, Random walks for image segmentation, TPAMI 2006.
@@ -91,11 +95,12 @@ def generate_pseudo_mask(
     }
     _check_options(options, ignore_label, recipe)
     image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, recipe, axes, scribbles)
-    region, probability = _last_walk(image, box, scribbles, spacing_mm, recipe, options)
+    foreground_seeds, background_seeds = _join_seeds(scribbles, seeds, box)
+    region, probability = _last_walk(image, box, foreground_seeds, background_seeds, spacing_mm, recipe, options)
     if recipe == "robust":
         foreground, background = probability > FOREGROUND_THRESHOLD, probability < BACKGROUND_THRESHOLD
     else:
-        foreground, background = probability > foreground_threshold, ~box.contains(region)
+        foreground, background = probability > foreground_threshold, ~box.contains(region) | background_seeds[region]
 
     pseudo_mask = np.zeros(image.shape, dtype=np.uint8)
     pseudo_mask[region] = np.where(background, 0, ignore_label)
@@ -114,6 +119,7 @@ def walk_again(
     *,
     spacing_mm: Sequence[float],
     axes: np.ndarray | None = None,
+    seeds: np.ndarray | None = None,
 ) -> np.ndarray:
     """Walk as the recipe "robust" does, with a network's opinion as the prior where the ellipsoid does not fit.
 
@@ -126,6 +132,7 @@ def walk_again(
         network_probability: (z, y, x) in [0, 1], the network's probability of the lesion's class.
         spacing_mm: As above.
         axes: As above.
+        seeds: As above.
 
     Returns:
         (z, y, x) float in [0, 1], the foreground probability; it is 0 outside the box.
@@ -138,7 +145,10 @@ def walk_again(
         raise ValueError(
             f"network_probability must have the image's shape {image.shape}, got {network_probability.shape}"
         )
-    region, in_region = _last_walk(image, box, scribbles, spacing_mm, "robust", {}, network_probability)
+    foreground_seeds, background_seeds = _join_seeds(scribbles, seeds, box)
+    region, in_region = _last_walk(
+        image, box, foreground_seeds, background_seeds, spacing_mm, "robust", {}, network_probability
+    )
     probability = np.zeros(image.shape)
     probability[region] = in_region
     return probability
@@ -147,7 +157,8 @@ def walk_again(
 def _last_walk(
     image: np.ndarray,
     box: LesionBox,
-    scribbles: np.ndarray,
+    foreground_seeds: np.ndarray,
+    background_seeds: np.ndarray,
     spacing_mm: Sequence[float],
     recipe: str,
     options: dict,
@@ -161,18 +172,23 @@ def _last_walk(
     if lowest == highest:
         raise ValueError(f"image is constant ({lowest}) in and around the box of the extreme points")
     if recipe == "robust":
-        network = None if network_probability is None else network_probability[region]
         return region, robust_walk(
-            image[region], scribbles[region], box, region, spacing_mm=spacing_mm, network_probability=network
+            image[region],
+            foreground_seeds[region],
+            box,
+            region,
+            spacing_mm=spacing_mm,
+            background_seeds=background_seeds[region],
+            network_probability=None if network_probability is None else network_probability[region],
         )
     scaled, std = (image[region] - lowest) / (highest - lowest), crop.std() / (highest - lowest)
     weights = gradient_weights(scaled, spacing_mm=spacing_mm, beta=options["beta"], intensity_std=std)
-    return region, _refined_walks(RandomWalker(weights), scribbles[region], ~box.contains(region), options)
+    background = ~box.contains(region) | background_seeds[region]
+    return region, _refined_walks(RandomWalker(weights), foreground_seeds[region], background, options)
 
 
-def _refined_walks(walker: RandomWalker, scribbles: np.ndarray, outside: np.ndarray, options: dict) -> np.ndarray:
+def _refined_walks(walker: RandomWalker, foreground: np.ndarray, background: np.ndarray, options: dict) -> np.ndarray:
     """Walk, turn what is certain into seeds, walk again; return the probability of the last walk."""
-    foreground, background = scribbles, outside
     probability = walker.walk(foreground, background)
     for _ in range(options["num_refinements"]):
         foreground = foreground | (probability > options["foreground_threshold"])
@@ -248,3 +264,23 @@ def _prepare(
             f"{np.count_nonzero(scribbles)} voxels inside"
         )
     return image, box, scribbles, spacing_mm
+
+
+def _join_seeds(scribbles: np.ndarray, seeds: np.ndarray | None, box: LesionBox) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels that are lesion, and those that are not, by the scribbles and by what somebody says."""
+    if seeds is None:
+        return scribbles, np.zeros(scribbles.shape, dtype=bool)
+    seeds = np.asarray(seeds)
+    if seeds.shape != scribbles.shape or not np.isin(seeds, (-1, 0, 1)).all():
+        raise ValueError(
+            f"seeds must be -1, 0 or 1 and of the image's shape {scribbles.shape}, got {seeds.dtype} {seeds.shape}"
+        )
+    marked = np.argwhere(seeds == 1)
+    if (outside := ~box.contains_voxels(marked)).any():
+        raise ValueError(
+            f"seeds of the lesion must lie in the box of the extreme points, got voxel {marked[outside][0].tolist()}"
+        )
+    foreground = (scribbles & (seeds == 0)) | (seeds == 1)
+    if not foreground.any():
+        raise ValueError("the seeds say that no voxel of the scribbles is lesion: nothing is left of it")
+    return foreground, seeds == -1

@@ -59,6 +59,7 @@ def robust_walk(
     region: tuple[slice, ...],
     *,
     spacing_mm: Sequence[float],
+    background_seeds: np.ndarray | None = None,
     network_probability: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the foreground probability of every voxel of the region around one lesion.
@@ -79,6 +80,7 @@ def robust_walk(
         box: The box of the lesion.
         region: See :func:`robust_region`.
         spacing_mm: Voxel size (z, y, x).
+        background_seeds: (z, y, x) bool of the region, voxels that are known not to be lesion; None without any.
         network_probability: (z, y, x) foreground probability in [0, 1] that a network predicts; None without one.
 
     Returns:
@@ -88,6 +90,8 @@ def robust_walk(
     within = shape_log_odds(box.touching_radius(region))
     shape = np.where(in_box, within, -np.inf)
     background = ~in_box | (box.radius(region) > BACKGROUND_RADIUS) & ~scribbles
+    if background_seeds is not None:
+        background |= background_seeds
     walker = RandomWalker(contrast_weights(image, spacing_mm=spacing_mm))
 
     def walk(log_odds: np.ndarray, prior_weight: float) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from nnunetv2_simple.conversion.dataset_files import image_files
 from nnunetv2_simple.conversion.loading import load_walker_image
 from nnunetv2_simple.conversion.record import read_record
+from nnunetv2_simple.extreme_points.lesions import Lesion
 from nnunetv2_simple.images import patient_axes, spacing_zyx_mm
 from nnunetv2_simple.pseudo_mask import walk_again
 
@@ -49,15 +50,17 @@ def second_walk_mask(converted_folder: Path, case: str, network: np.ndarray) -> 
     record = read_record(converted_folder, case)
     image, first = load_walker_image(find_images_with_points(converted_folder, case), record["parameters"])
     mask, certainty = np.zeros(image.shape, dtype=np.uint8), np.full(image.shape, 0.5)
-    for lesion in record["lesions"]:
-        axes = lesion.get("axes_zyx", patient_axes(first))  # not recorded before version 0.2
+    spacing_mm, axes = spacing_zyx_mm(first), patient_axes(first)
+    for recorded in record["lesions"]:
+        lesion = Lesion.from_json({"axes_zyx": axes} | recorded)  # axes were not recorded before version 0.2
         probability = walk_again(
             image,
-            lesion["extreme_points_zyx"],
-            network[lesion["label"]],
-            spacing_mm=spacing_zyx_mm(first),
-            axes=None if axes is None else np.asarray(axes),
+            lesion.extreme_points,
+            network[lesion.label],
+            spacing_mm=spacing_mm,
+            axes=lesion.axes,
+            seeds=lesion.seeds(image.shape, spacing_mm),
         )
         wins = probability > certainty
-        mask[wins], certainty[wins] = lesion["label"], probability[wins]
+        mask[wins], certainty[wins] = lesion.label, probability[wins]
     return mask

@@ -217,3 +217,40 @@ def test_help_names_the_options_once(capsys):
     text = capsys.readouterr().out
     for option in ("-labels", "-recipe", "-beta", "-jitter_mm", "-num_parts", "-part_id", "-dask", "--dry-run"):
         assert option in text
+
+
+def test_strokes_of_an_annotation_are_seeds_and_remembered(folder, monkeypatch):
+    for file in (folder / "clicks").iterdir():
+        file.unlink()
+    strokes = [
+        {"is_lesion": False, "points": [[6, 6, 4], [8, 6, 4]]},
+        {"is_lesion": True, "points": [[9, 8, 4]]},
+    ]
+    points = points_of("tumor1")
+    lesion = {"points": points[:, ::-1].tolist(), "strokes": strokes, "seconds": 12.5}
+    content = {"coordinates": "voxel", "lesions": [lesion]}
+    (folder / "clicks" / "case_1.json").write_text(json.dumps(content))
+    assert convert_clicks(folder, monkeypatch) == 0
+
+    seeds = np.zeros(SHAPE, dtype=np.int8)
+    seeds[4, 6, 6:9], seeds[4, 8, 9] = -1, 1
+    like = oblique_image(image_array())
+    expected = expected_label(image_array(), points, like, seeds=seeds, axes=None)
+    assert not np.array_equal(expected, expected_label(image_array(), points, like, axes=None))
+    np.testing.assert_array_equal(converted(folder), expected)
+    recorded = record(folder)["lesions"][0]
+    assert recorded["seconds"] == 12.5
+    assert recorded["strokes"] == [
+        {"is_lesion": False, "points_zyx": [[4, 6, 6], [4, 6, 8]]},
+        {"is_lesion": True, "points_zyx": [[4, 8, 9]]},
+    ]
+
+    content["lesions"][0]["strokes"] = strokes[:1]
+    (folder / "clicks" / "case_1.json").write_text(json.dumps(content))
+    assert convert_clicks(folder, monkeypatch) == 2, "another stroke is another lesion"
+    del content["lesions"][0]["strokes"]
+    (folder / "clicks" / "case_1.json").write_text(json.dumps(content))
+    assert convert_clicks(folder, monkeypatch) == 2
+    content["lesions"][0] |= {"strokes": strokes, "seconds": 15}
+    (folder / "clicks" / "case_1.json").write_text(json.dumps(content))
+    assert convert_clicks(folder, monkeypatch) == 0, "the same lesion, whatever it took"

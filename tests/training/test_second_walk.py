@@ -75,3 +75,12 @@ def test_images_with_points(dataset):
 def test_a_prediction_of_another_shape_is_refused(dataset, network):
     with pytest.raises(ValueError, match=r"\(9, 15, 13\).*\(9, 15, 12\)"):
         second_walk_mask(dataset, "one", network[..., :-1])
+
+
+def test_strokes_are_seeds_of_the_second_walk_too(dataset, network):
+    file = dataset / "provenance" / "one.json"
+    record = json.loads(file.read_text())
+    record["lesions"][0]["strokes"] = [{"is_lesion": False, "points_zyx": [[5, 9, 7]]}]
+    before = second_walk_mask(dataset, "one", network)
+    file.write_text(json.dumps(record))
+    assert (before[5, 9, 7], second_walk_mask(dataset, "one", network)[5, 9, 7]) == (2, 0)
