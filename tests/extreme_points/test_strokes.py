@@ -21,7 +21,7 @@ def content(strokes, coordinates="voxel"):
 def read(tmp_path, strokes):
     file = tmp_path / "case.json"
     file.write_text(json.dumps(content(strokes)))
-    return read_lesions([file], sitk.Image(SHAPE[::-1], sitk.sitkUInt8), case="case", labels={"tumour": 1})[0]
+    return read_lesions([file], sitk.Image(SHAPE[::-1], sitk.sitkUInt8), case="case", labels={"tumor": 1})[0]
 
 
 def test_a_stroke_covers_the_voxels_between_its_points():
@@ -76,7 +76,7 @@ def test_a_skipped_case_is_no_case_without_lesions(tmp_path):
     file = tmp_path / "case.json"
     file.write_text(json.dumps({"coordinates": "voxel", "lesions": [], "skipped": True}))
     with pytest.raises(ValueError, match=r"case\.json.*skipped"):
-        read_lesions([file], sitk.Image(SHAPE[::-1], sitk.sitkUInt8), case="case", labels={"tumour": 1})
+        read_lesions([file], sitk.Image(SHAPE[::-1], sitk.sitkUInt8), case="case", labels={"tumor": 1})
 
 
 def test_a_lesion_survives_json():
