@@ -12,7 +12,7 @@ from nnunetv2_simple.comparison.predictions import problem_of
 from nnunetv2_simple.comparison.settings import Comparison, Fold
 from nnunetv2_simple.comparison.steps import method_commands, preparations
 from nnunetv2_simple.comparison.training_state import cost, read_costs
-from nnunetv2_simple.evaluation.metrics import score_case
+from nnunetv2_simple.evaluation.metrics import MEASURES, score_case
 from nnunetv2_simple.evaluation.statistics import compare_dice, holm, summarise
 from nnunetv2_simple.files import read_json, save_json_atomically
 from nnunetv2_simple.parallel import open_workers
@@ -46,7 +46,7 @@ def score_predictions(comparison: Comparison, say: Callable[[str], None]) -> dic
 def scores_of(comparison: Comparison, method: Method, fold: Fold) -> dict[str, dict]:
     """Return the scores of every test case; they are kept as long as neither predictions nor references change."""
     options = {"labels": dict(comparison.labels), "tolerance_mm": comparison.tolerance_mm}
-    made_with = {"references": str(comparison.references)} | options
+    made_with = {"references": str(comparison.references), "measures": list(MEASURES)} | options
     predictions = comparison.case_files(comparison.predictions(method, fold))
     references = comparison.case_files(comparison.references)
     scores_file = comparison.output_folder / "scores" / method.key / f"fold_{fold}.json"

@@ -14,10 +14,13 @@ MARKDOWN_COLUMNS = (
         "annotation",
         "Dice %",
         "median",
+        "largest part",
         "Jaccard %",
         "HD95 mm",
         "ASSD mm",
         "NSD %",
+        "lesions found %",
+        "false positives",
         "Dice / full (per fold)",
         "Dice points less full (95 %)",
         "p (Holm)",
@@ -26,9 +29,12 @@ MARKDOWN_COLUMNS = (
 )
 NOTES = """\
 Mean ± standard deviation (of the population) over {cases} test cases{folds}, against dense reference masks. A case's
-score is the mean over its classes ({classes}). HD95: the larger of the two directed 95th percentiles of the distances
+score is the mean over its classes ({classes}). Largest part: Dice of the prediction's largest connected part alone, as
+nnU-Net's postprocessing may keep it. HD95: the larger of the two directed 95th percentiles of the distances
 between the surfaces; ASSD: average symmetric surface distance; NSD: normalised surface Dice, the share of both
-surfaces within {tolerance_mm:g} mm of the other one; all by area. Where prediction and reference are both empty, Dice
+surfaces within {tolerance_mm:g} mm of the other one; all by area. Lesions found: share of the reference's connected
+parts whose Jaccard index with what touches them is at least 0.1. False positives: parts of the prediction that touch no
+lesion, per case and class. Where prediction and reference are both empty, Dice
 and NSD are 1 and the distances 0; where exactly one is empty, Dice and NSD are 0 and the distances the diagonal of the
 image.
 Dice points less full: mean difference to full supervision, paired by case, with a bootstrap interval over the cases;
@@ -97,10 +103,13 @@ def _markdown_row(method: dict, all_folds: list) -> list[str]:
         method["annotation"],
         _mean_and_std(summary["dice"], 100),
         f"{100 * summary['dice']['median']:.2f}",
+        _mean_and_std(summary["dice_largest_part"], 100),
         _mean_and_std(summary["jaccard"], 100),
         _mean_and_std(summary["hd95_mm"]),
         _mean_and_std(summary["assd_mm"]),
         _mean_and_std(summary["nsd"], 100),
+        _share(summary["num_found"]["mean"], summary["num_lesions"]["mean"]),
+        f"{summary['num_false_positives']['mean']:.2f}",
         ", ".join(f"{ratio:.3f}" for ratio in ratios) or "–",
         _difference(test) if test else "–",
         f"{test['holm_p_value']:.2g}" if test else "–",
@@ -112,6 +121,10 @@ def _markdown_row(method: dict, all_folds: list) -> list[str]:
 
 def _mean_and_std(values: dict, factor: float = 1) -> str:
     return f"{factor * values['mean']:.2f} ± {factor * values['std']:.2f}"
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}" if whole else "–"
 
 
 def _difference(test: dict) -> str:

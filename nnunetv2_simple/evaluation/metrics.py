@@ -1,4 +1,4 @@
-"""How well a segmentation agrees with a reference: overlap, distances between the surfaces in mm, volumes in ml.
+"""How well a segmentation agrees with a reference: overlap, distances in mm, volumes in ml, lesions found or missed.
 
 Surface distances are those of the package surface-distance, which weighs every surface element by its area: on thick
 slices, counting voxels would overweight the faces that lie across them.
@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from acvl_utils.morphology.morphology_helper import remove_all_but_largest_component
+from scipy import ndimage
 from surface_distance import compute_robust_hausdorff, compute_surface_dice_at_tolerance, compute_surface_distances
 
 from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.images import label_array, read_volume, spacing_zyx_mm
 
-MEASURES = ("dice", "jaccard", "hd95_mm", "assd_mm", "nsd", "volume_ml")
+LESION_MEASURES = ("num_lesions", "num_found", "num_false_positives")
+MEASURES = ("dice", "dice_largest_part", "jaccard", "hd95_mm", "assd_mm", "nsd", "volume_ml", *LESION_MEASURES)
 TOLERANCE_MM = 2.0
+FOUND_FROM_JACCARD = 0.1
 
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
@@ -45,7 +49,8 @@ def score_mask(
         NSD  = area of all elements with d <= tolerance / area of all elements
 
     Where both masks are empty, Dice, Jaccard and NSD are 1 and distances 0. Where exactly one is, Dice, Jaccard and NSD
-    are 0 and distances are the diagonal of the image, the largest there can be.
+    are 0 and distances are the diagonal of the image, the largest there can be. ``dice_largest_part`` is the Dice of
+    the prediction's largest connected part alone, which nnU-Net's postprocessing may keep.
 
     Args:
         prediction: (z, y, x) bool.
@@ -54,8 +59,8 @@ def score_mask(
         tolerance_mm: Of the NSD.
 
     Returns:
-        ``dice``, ``jaccard``, ``nsd`` (0 to 1), ``hd95_mm``, ``assd_mm``, ``volume_ml`` of the prediction and
-        ``reference_volume_ml``.
+        ``dice``, ``dice_largest_part``, ``jaccard``, ``nsd`` (0 to 1), ``hd95_mm``, ``assd_mm``, ``volume_ml`` of the
+        prediction, ``reference_volume_ml``, and what :func:`detect_lesions` returns.
 
     Raises:
         ValueError: If the masks do not have the same shape of as many axes as the spacing has.
@@ -73,10 +78,49 @@ def score_mask(
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     return {
         "dice": dice(prediction, reference),
+        "dice_largest_part": dice(remove_all_but_largest_component(prediction), reference),
         "jaccard": float(np.count_nonzero(prediction & reference) / num_any) if num_any else 1.0,
         **_surface_scores(prediction, reference, spacing_mm, tolerance_mm),
         "volume_ml": np.count_nonzero(prediction) * voxel_ml,
         "reference_volume_ml": np.count_nonzero(reference) * voxel_ml,
+        **detect_lesions(prediction, reference),
+    }
+
+
+def detect_lesions(prediction: np.ndarray, reference: np.ndarray) -> dict[str, int]:
+    """Count the lesions that a prediction finds, and its false positives.
+
+    A lesion is a connected part of the reference (26-neighbourhood). It is found if the parts of the prediction that
+    touch it have a Jaccard index of at least 0.1 with it. A part of the prediction that touches no lesion is a false
+    positive.
+
+    Args:
+        prediction: Bool.
+        reference: Bool of the same shape.
+
+    Returns:
+        ``num_lesions``, ``num_found``, ``num_false_positives``.
+
+    Example:
+        >>> detect_lesions(np.array([1, 1, 0, 0, 1], bool), np.array([0, 1, 0, 0, 0], bool))
+        {'num_lesions': 1, 'num_found': 1, 'num_false_positives': 1}
+
+    Reference:
+        Baumgartner et al., nnDetection, MICCAI 2021 (the threshold).
+    """
+    neighbourhood = np.ones((3,) * reference.ndim)
+    lesions, num_lesions = ndimage.label(reference, neighbourhood)
+    parts, num_parts = ndimage.label(prediction, neighbourhood)
+    common = np.zeros((num_lesions + 1, num_parts + 1), dtype=int)  # voxels by lesion and part
+    np.add.at(common, (lesions[reference | prediction], parts[reference | prediction]), 1)
+    touches = common[1:, 1:] > 0
+    num_in_parts = touches @ common[:, 1:].sum(0)
+    in_both, in_lesions = common[1:, 1:].sum(1), common[1:].sum(1)
+    found = in_both >= FOUND_FROM_JACCARD * (num_in_parts + in_lesions - in_both)
+    return {
+        "num_lesions": num_lesions,
+        "num_found": int(np.count_nonzero(found & touches.any(1))),
+        "num_false_positives": int(np.count_nonzero(~touches.any(0))),
     }
 
 

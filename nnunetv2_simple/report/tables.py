@@ -11,10 +11,12 @@ SIGNIFICANT = 0.05
 # measure, title, decimals, scale, whether more is better
 MEASURES = (
     ("dice", "Dice %", 1, 100, True),
+    ("dice_largest_part", "Largest part %", 1, 100, True),
     ("jaccard", "Jaccard %", 1, 100, True),
     ("nsd", "NSD %", 1, 100, True),
     ("hd95_mm", "HD95 mm", 1, 1, False),
     ("assd_mm", "ASSD mm", 1, 1, False),
+    ("num_false_positives", "False positives", 1, 1, False),
 )
 COSTS = ("training_s", "num_iterations", "peak_memory_mb", "peak_memory_of", "seed")
 

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from skimage.measure import marching_cubes, mesh_surface_area
 
-from nnunetv2_simple.evaluation.metrics import dice, score_case, score_mask
+from nnunetv2_simple.evaluation.metrics import detect_lesions, dice, score_case, score_mask
 
 SPACING_MM = (3.0, 1.5, 0.7)
 
@@ -90,8 +90,12 @@ def test_the_hd95_is_the_larger_of_the_two_directed_percentiles():
     reference = prediction | box((5, 3, 3), (2, 3), (1, 2), (1, 2))
     scores = score_mask(prediction, reference, spacing_mm=SPACING_MM)
     assert scores["hd95_mm"] == pytest.approx(6)
-    assert score_mask(reference, prediction, spacing_mm=SPACING_MM) == pytest.approx(
-        scores | {"volume_ml": scores["reference_volume_ml"], "reference_volume_ml": scores["volume_ml"]}
+    swapped = score_mask(reference, prediction, spacing_mm=SPACING_MM)
+    for measure in ("dice", "jaccard", "hd95_mm", "assd_mm", "nsd"):
+        assert swapped[measure] == pytest.approx(scores[measure])
+    assert (swapped["volume_ml"], swapped["reference_volume_ml"]) == (
+        scores["reference_volume_ml"],
+        scores["volume_ml"],
     )
 
 
@@ -177,3 +181,38 @@ def test_scores_do_not_depend_on_the_order_of_the_axes():
             prediction.transpose(axes), reference.transpose(axes), spacing_mm=[SPACING_MM[axis] for axis in axes]
         )
         assert scores == pytest.approx(expected)
+
+
+def test_lesions_are_found_from_a_jaccard_index_of_a_tenth_on():
+    reference, prediction = np.zeros((2, 30, 8), bool)
+    reference[:10, 0], reference[20:30, 0] = True, True  # two lesions of ten voxels
+    prediction[0, 0] = True  # 1 of 10
+    prediction[20:22, 0:2] = True  # 2 of 12
+    prediction[25, 6:8] = True  # touches none
+    assert detect_lesions(prediction, reference) == {"num_lesions": 2, "num_found": 2, "num_false_positives": 1}
+    prediction[0, 1] = True  # 1 of 11
+    assert detect_lesions(prediction, reference)["num_found"] == 1
+
+
+def test_a_part_over_two_lesions_counts_for_both_and_corners_connect():
+    reference, prediction = np.zeros((2, 6, 6, 6), bool)
+    reference[0, 0, 0] = reference[1, 1, 1] = reference[5, 5, 5] = True
+    prediction[2:4, 2:4, 2:4] = True
+    assert detect_lesions(prediction, reference) == {"num_lesions": 2, "num_found": 0, "num_false_positives": 1}
+    assert detect_lesions(np.ones_like(prediction), reference)["num_found"] == 0
+    assert detect_lesions(reference, reference) == {"num_lesions": 2, "num_found": 2, "num_false_positives": 0}
+
+
+@pytest.mark.parametrize(("predicted", "expected"), [(0, (0, 0, 0)), (1, (0, 0, 1))])
+def test_without_lesions_there_is_nothing_to_find(predicted, expected):
+    mask = np.zeros((3, 3, 3), bool)
+    assert tuple(detect_lesions(mask | bool(predicted), mask).values()) == expected
+
+
+def test_the_largest_part_is_scored_alone():
+    reference, prediction = np.zeros((2, 8, 8, 8), bool)
+    reference[:4, :4, :4] = prediction[:4, :4, :4] = True
+    prediction[6:, 6:, 6:] = True
+    scores = score_mask(prediction, reference, spacing_mm=SPACING_MM)
+    assert scores["dice_largest_part"] == 1
+    assert scores["dice"] == pytest.approx(2 * 64 / (64 + 72))

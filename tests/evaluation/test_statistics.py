@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from nnunetv2_simple.evaluation.metrics import MEASURES
 from nnunetv2_simple.evaluation.statistics import compare_dice, holm, summarise
 
 
 def case(dice: float) -> dict:
-    return {"dice": dice, "jaccard": dice / 2, "hd95_mm": 10 * dice, "assd_mm": dice, "nsd": dice, "volume_ml": 1.0}
+    return dict.fromkeys(MEASURES, dice) | {"jaccard": dice / 2, "hd95_mm": 10 * dice, "volume_ml": 1.0}
 
 
 def fold(*values: float) -> dict:
@@ -20,7 +21,7 @@ def test_summary_is_of_the_population():
     assert summary["dice"]["std"] == pytest.approx(((0.3**2 + 0.1**2 + 0.4**2) / 3) ** 0.5)
     assert summary["dice"]["median"] == 0.4
     assert summary["hd95_mm"]["mean"] == pytest.approx(5)
-    assert list(summary) == ["dice", "jaccard", "hd95_mm", "assd_mm", "nsd", "volume_ml"]
+    assert tuple(summary) == MEASURES
 
 
 def test_five_cases_that_all_get_worse():
