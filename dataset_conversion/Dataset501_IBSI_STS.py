@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_simple.arguments import existing_folder
 from nnunetv2_simple.conversion.cases import Case
-from nnunetv2_simple.conversion.options import add_common_options, convert, existing_folder
+from nnunetv2_simple.conversion.options import add_common_options, convert
 
 
 def find_cases(folder: Path) -> list[Case]:

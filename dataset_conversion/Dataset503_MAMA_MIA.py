@@ -20,14 +20,9 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnunetv2_simple.arguments import add_option, add_walker_options, existing_folder
 from nnunetv2_simple.conversion.cases import Case, WalkerImage
-from nnunetv2_simple.conversion.options import (
-    add_common_options,
-    add_option,
-    add_walker_options,
-    convert,
-    existing_folder,
-)
+from nnunetv2_simple.conversion.options import add_common_options, convert
 from nnunetv2_simple.extreme_points.annotation import error_context
 from nnunetv2_simple.extreme_points.formats import read_csv
 

@@ -7,7 +7,9 @@ import nnunetv2_simple
 
 PACKAGE = Path(nnunetv2_simple.__path__[0])
 ROOMS = ("extreme_points", "pseudo_mask", "conversion", "training", "comparison", "demo")
-SHELVES = ("files", "images", "grids", "nifti", "parallel", "evaluation", "report", "nnunet")  # any room may use them
+ANNOTATE = "annotate"  # uses the first two rooms, and nothing uses it
+SHELVES = ("arguments", "files", "image_folders", "images", "grids", "nifti", "parallel")  # any room may use them
+SHELVES += ("evaluation", "report", "nnunet")
 SCRIPTS = {"trainers", "dataset_conversion"}
 
 
@@ -32,14 +34,18 @@ def wrong_imports(names: tuple[str, ...], forbidden: dict[str, set[str]]) -> lis
 
 
 def test_no_room_imports_a_later_one():
-    later = {room: set(ROOMS[number + 1 :]) | SCRIPTS for number, room in enumerate(ROOMS)}
+    later = {room: set(ROOMS[number + 1 :]) | SCRIPTS | {ANNOTATE} for number, room in enumerate(ROOMS)}
     assert wrong_imports(ROOMS, later) == []
 
 
 def test_shelves_import_the_first_two_rooms_and_each_other_only():
-    assert wrong_imports(SHELVES, dict.fromkeys(SHELVES, set(ROOMS[2:]) | SCRIPTS - {"trainers"})) == []
+    assert wrong_imports(SHELVES, dict.fromkeys(SHELVES, set(ROOMS[2:]) | {ANNOTATE} | SCRIPTS - {"trainers"})) == []
+
+
+def test_the_annotation_page_imports_the_first_two_rooms_and_the_shelves_only():
+    assert wrong_imports((ANNOTATE,), {ANNOTATE: set(ROOMS[2:]) | SCRIPTS | {"losses", "propagation"}}) == []
 
 
 def test_every_module_has_its_place():
     modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    assert modules - {"__init__", "losses", "propagation", "trainer_folder"} - SCRIPTS <= {*ROOMS, *SHELVES}
+    assert modules - {"__init__", "losses", "propagation", "trainer_folder"} - SCRIPTS <= {*ROOMS, *SHELVES, ANNOTATE}

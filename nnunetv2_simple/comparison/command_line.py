@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock, Timeout
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 
+from nnunetv2_simple.arguments import add_option, existing_folder
 from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
@@ -25,7 +26,6 @@ from nnunetv2_simple.comparison.settings import Comparison
 from nnunetv2_simple.comparison.steps import shell_script
 from nnunetv2_simple.comparison.tables import write_tables
 from nnunetv2_simple.conversion.dataset_files import find_dataset
-from nnunetv2_simple.conversion.options import add_option, existing_folder
 from nnunetv2_simple.evaluation.metrics import TOLERANCE_MM
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.report.page import write_report

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_simple import __version__
+from nnunetv2_simple.arguments import DEFAULT_CLASS
 from nnunetv2_simple.files import check_is_utf8, printable
 from nnunetv2_simple.pseudo_mask.generate import PAPER_DEFAULTS
+from nnunetv2_simple.pseudo_mask.walker_image import WalkerImage
 
 DEFAULT_RECIPE = "robust"
-DEFAULT_CLASS = "tumor"
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,6 @@ class Case:
     def __post_init__(self):
         if printable(self.identifier) != self.identifier:
             object.__setattr__(self, "identifier", printable(self.identifier).replace("\\", ""))
-
-
-@dataclass(frozen=True)
-class WalkerImage:
-    """Which image the scribbles and the random walker see.
-
-    Attributes:
-        channel: Index of the channel.
-        subtract: Index of a channel to subtract, such as the pre-contrast one; None for none.
-    """
-
-    channel: int = 0
-    subtract: int | None = None
-
-    def __call__(self, channels: Sequence[np.ndarray]) -> np.ndarray:
-        image = channels[self.channel].astype(float)
-        return image if self.subtract is None else image - channels[self.subtract]
 
 
 @dataclass(frozen=True)

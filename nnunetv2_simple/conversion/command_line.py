@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_raw
 
+from nnunetv2_simple.arguments import add_option, add_walker_options, existing_folder, existing_path
 from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, write_baseline
 from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.channel_names import CT, DEFAULT_CHANNELS
@@ -14,16 +15,7 @@ from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.input_folders import find_cases
 from nnunetv2_simple.conversion.new_images_command import IMAGES_ONLY
 from nnunetv2_simple.conversion.new_images_command import main as write_new_images
-from nnunetv2_simple.conversion.options import (
-    add_common_options,
-    add_option,
-    add_walker_options,
-    check_dataset_ids,
-    convert,
-    existing_folder,
-    existing_path,
-    progress_bar,
-)
+from nnunetv2_simple.conversion.options import add_common_options, check_dataset_ids, convert, progress_bar
 
 
 def derive_baseline(args: argparse.Namespace) -> int:

@@ -8,11 +8,9 @@ from pathlib import Path
 from nnunetv2_simple.conversion.cases import Case
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.files import files_below
-from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
+from nnunetv2_simple.image_folders import CHANNEL_FILE, channel_files
+from nnunetv2_simple.images import image_file_ending
 
-CHANNEL_FILE = r"_\d{4}\.\w+(\.gz)?$"
-# beside images: their data, and what converters and viewers write about them
-NO_IMAGES = (".raw", ".zraw", ".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".pdf", ".fcsv")
 DETACHED_DATA = (".raw", ".zraw")  # of .mhd
 SLICER_SEGMENTATION = ".seg"  # before the file ending
 MAX_NAMED = 20
@@ -39,7 +37,7 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
     Raises:
         ValueError: If an image is not named so or of another format, or the annotations cannot be read.
     """
-    channels = _channels(images)
+    channels = channel_files(images)
     mask_files_of = _mask_files(masks, channels)
     mask_files = [file for files in mask_files_of.values() for file in files]
     annotation_files = _annotations_of(list(channels), annotations, images, masks, mask_files)
@@ -65,28 +63,6 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
             )
         )
     return cases
-
-
-def _channels(images: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return number and file of each channel, by case identifier."""
-    channels: dict[str, list[tuple[str, str]]] = {}
-    misnamed, unknown = [], []
-    for file in sorted(images.iterdir()):
-        if file.name.startswith("."):
-            continue
-        if ending := image_file_ending(file.name):
-            name = re.fullmatch(r"(.+)_(\d{4})", file.name.removesuffix(ending))
-            if name:
-                channels.setdefault(name[1], []).append((name[2], str(file)))
-            else:
-                misnamed.append(str(file))
-        elif re.search(CHANNEL_FILE, file.name, re.IGNORECASE) and file.suffix.lower() not in NO_IMAGES:
-            unknown.append(str(file))
-    if unknown:
-        raise ValueError(f"images must be of the formats {IMAGE_FILE_ENDINGS}, got {unknown}")
-    if misnamed:
-        raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
-    return channels
 
 
 def _mask_files(folder: Path | None, identifiers: Collection[str]) -> dict[str, list[str]]:

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_simple.arguments import add_option, existing_folder
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.channel_names import DEFAULT_CHANNELS
 from nnunetv2_simple.conversion.input_folders import find_cases
 from nnunetv2_simple.conversion.new_images import FILE_ENDINGS, write_images
-from nnunetv2_simple.conversion.options import add_option, by_sentence, existing_folder, progress_bar
+from nnunetv2_simple.conversion.options import by_sentence, progress_bar
 from nnunetv2_simple.nnunet.datasets import images_of_dataset
 
 IMAGES_ONLY = ("--images-only", "--images_only")

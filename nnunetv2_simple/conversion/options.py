@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from tqdm import tqdm
 
-from nnunetv2_simple.conversion.cases import DEFAULT_CLASS, DEFAULT_RECIPE, Case, Conversion, WalkerImage
+from nnunetv2_simple.arguments import add_option, parse_labels
+from nnunetv2_simple.conversion.cases import DEFAULT_RECIPE, Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.convert import (
     annotation_warnings_of,
     cases_of_part,
@@ -25,35 +25,6 @@ from nnunetv2_simple.conversion.new_images import describe_new_images
 from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
 
 MAX_NAMED = 20  # cases of which the same is said
-
-
-def existing_path(text: str) -> Path:
-    """Return an absolute path (workers on other machines have their own current folder), which must exist."""
-    path = Path(text).absolute()
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"{text} does not exist")
-    return path
-
-
-def existing_folder(text: str) -> Path:
-    path = existing_path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is not a folder")
-    return path
-
-
-def add_option(parser: argparse.ArgumentParser, name: str, help: str, **options) -> None:
-    """Add an option with nnU-Net's single dash; the usual double one is understood as well, but for single letters."""
-    if "default" in options:
-        help += f". Default: {options['default']}"
-    names = [f"-{name}"] if len(name) == 1 else [f"-{name}", f"--{name}"]
-    parser.add_argument(*names, help=f"[OPTIONAL] {help}", **options)
-
-
-def add_walker_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what the random walker sees."""
-    add_option(parser, "walker_channel", "Index of the channel the random walker uses. Default: 0", type=int)
-    add_option(parser, "walker_subtract", "Index of the channel to subtract from it, such as pre-contrast", type=int)
 
 
 def add_common_options(
@@ -119,7 +90,7 @@ def convert(
         The exit status: 0, 1 if a case failed, 2 if nothing was done.
     """
     try:
-        conversion = _conversion(args, channel_names, walker_image, _parse_labels(labels))
+        conversion = _conversion(args, channel_names, walker_image, parse_labels(labels))
         cases = _with_test_cases(find_cases(), args)
         options = {
             "part_id": args.part_id,
@@ -132,18 +103,6 @@ def convert(
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1 if args.dry_run else 2
-
-
-def _parse_labels(words: Sequence[str]) -> dict[str, int]:
-    if not words:
-        return {DEFAULT_CLASS: 1}
-    labels = {}
-    for word in words:
-        name, _, value = unicodedata.normalize("NFC", word).partition("=")
-        if not (name and value.isdecimal()) or name in labels:
-            raise ValueError(f"labels must be given like tumor=1 node=2, got {' '.join(words)}")
-        labels[name] = int(value)
-    return dict(sorted(labels.items(), key=lambda label: label[1]))
 
 
 def _conversion(

@@ -1,0 +1,39 @@
+"""Folders of images named as nnU-Net names them."""
+
+import re
+from pathlib import Path
+
+from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
+
+CHANNEL_FILE = r"_\d{4}\.\w+(\.gz)?$"
+# beside images: their data, and what converters and viewers write about them
+NO_IMAGES = (".raw", ".zraw", ".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".pdf", ".fcsv")
+
+
+def channel_files(images: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return number and file of each channel, by case identifier.
+
+    Args:
+        images: Holds ``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...
+
+    Raises:
+        ValueError: If an image is not named so or of another format.
+    """
+    channels: dict[str, list[tuple[str, str]]] = {}
+    misnamed, unknown = [], []
+    for file in sorted(images.iterdir()):
+        if file.name.startswith("."):
+            continue
+        if ending := image_file_ending(file.name):
+            name = re.fullmatch(r"(.+)_(\d{4})", file.name.removesuffix(ending))
+            if name:
+                channels.setdefault(name[1], []).append((name[2], str(file)))
+            else:
+                misnamed.append(str(file))
+        elif re.search(CHANNEL_FILE, file.name, re.IGNORECASE) and file.suffix.lower() not in NO_IMAGES:
+            unknown.append(str(file))
+    if unknown:
+        raise ValueError(f"images must be of the formats {IMAGE_FILE_ENDINGS}, got {unknown}")
+    if misnamed:
+        raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
+    return channels
