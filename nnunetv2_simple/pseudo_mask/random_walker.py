@@ -25,7 +25,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 SMALLEST_WEIGHT = 1e-10
-TOLERANCE = 1e-5  # of the error, as the preconditioned residual estimates it, relative to the solution
+TOLERANCE = 1e-5
 MAX_ITERATIONS = 1000
 
 
@@ -79,6 +79,7 @@ class RandomWalker:
         prior: np.ndarray | None = None,
         prior_weight: float = 0.0,
         initial: np.ndarray | None = None,
+        tolerance: float = TOLERANCE,
     ) -> np.ndarray:
         """Return the foreground probability of every voxel.
 
@@ -88,6 +89,7 @@ class RandomWalker:
             prior: (z, y, x) prior foreground probability in [0, 1].
             prior_weight: The weight g of the prior, comparable to that of an edge.
             initial: (z, y, x) probabilities to start the solver from, such as those of an earlier walk.
+            tolerance: Of the error, as the preconditioned residual estimates it, relative to the solution.
 
         Returns:
             (z, y, x) float in [0, 1]; 1 and 0 on the seeds.
@@ -102,11 +104,11 @@ class RandomWalker:
             rows = self._laplacian[free]
             system, right_hand_side = rows[:, free], -rows @ probability
             if prior is not None:
-                system = system + prior_weight * sparse.eye_array(len(free))
+                system.setdiag(system.diagonal() + prior_weight)
                 right_hand_side += prior_weight * prior.ravel()[free]
             preconditioner = _multigrid(system) if prior_weight == 0 else sparse.diags_array(1 / system.diagonal())
             start = None if initial is None else initial.ravel()[free]
-            probability[free] = _solve(system, right_hand_side, start, preconditioner)
+            probability[free] = _solve(system, right_hand_side, start, preconditioner, tolerance)
         return probability.clip(0, 1).reshape(self._shape)
 
 
@@ -129,6 +131,7 @@ def _solve(
     right_hand_side: np.ndarray,
     start: np.ndarray | None,
     preconditioner: sparse.dia_array | LinearOperator,
+    tolerance: float,
 ) -> np.ndarray:
     """Solve a symmetric positive definite system.
 
@@ -139,7 +142,7 @@ def _solve(
         system,
         right_hand_side,
         x0=start,
-        tol=TOLERANCE,
+        tol=tolerance,
         criteria="MrMr",
         maxiter=MAX_ITERATIONS,
         M=preconditioner,

@@ -34,6 +34,7 @@ SHELL_SHARE = 0.2  # of the box, on every side: the surroundings
 MIN_SHELL_VOXELS = 3
 BACKGROUND_RADIUS = np.sqrt(2)  # in the box, so that sloppy clicks do no harm: through the middle of its edges
 TRIAL_WEIGHT = 0.02  # of the prior in the walk that tells how well the ellipsoid fits
+TRIAL_TOLERANCE = 1e-2
 FITTING_WEIGHT, UNFITTING_WEIGHT = 0.07, 0.005  # of the prior where it fits, and where it does not
 NETWORK_WEIGHT = 0.05  # of the prior where a network's opinion stands in for an ellipsoid that does not fit
 FITS_FROM, FITS_FULLY = 0.75, 0.8  # Dice of the ellipsoid and the trial's result
@@ -94,18 +95,20 @@ def robust_walk(
         background |= background_seeds
     walker = RandomWalker(contrast_weights(image, spacing_mm=spacing_mm))
 
-    def walk(log_odds: np.ndarray, prior_weight: float) -> np.ndarray:
+    def walk(log_odds: np.ndarray, prior_weight: float, **options) -> np.ndarray:
         prior = expit(log_odds + intensity_log_odds(image, expit(log_odds)))
-        found = walker.walk(scribbles, background, prior=prior, prior_weight=prior_weight, initial=prior)
+        found = walker.walk(scribbles, background, prior=prior, prior_weight=prior_weight, **options)
         return _in_one_piece(found, scribbles)
 
-    fit = ellipsoid_fit(shape > 0, walk(shape, TRIAL_WEIGHT) > 0.5)
+    trial = walk(shape, TRIAL_WEIGHT, initial=expit(shape), tolerance=TRIAL_TOLERANCE)
+    fit = ellipsoid_fit(shape > 0, trial > 0.5)
     if network_probability is None:
         log_odds, weight = within, UNFITTING_WEIGHT
     else:
         learned = logit(network_probability.astype(float)).clip(-MAX_NETWORK_LOG_ODDS, MAX_NETWORK_LOG_ODDS)
         log_odds, weight = fit * within + (1 - fit) * learned, NETWORK_WEIGHT
-    return walk(np.where(in_box, log_odds, -np.inf), weight ** (1 - fit) * FITTING_WEIGHT**fit)
+    prior_weight = weight ** (1 - fit) * FITTING_WEIGHT**fit
+    return walk(np.where(in_box, log_odds, -np.inf), prior_weight, initial=trial)
 
 
 def ellipsoid_fit(ellipsoid: np.ndarray, mask: np.ndarray) -> float:
