@@ -3,15 +3,22 @@
 import codecs
 import json
 import os
+import shlex
+import socket
+import sys
 import unicodedata
+import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
 from batchgenerators.utilities.file_and_folder_operations import save_json
+from filelock import FileLock, Timeout
 
 PARTIAL = ".partial_"
+LOCK_AWAITED_S = 5.0  # workers of a process that was killed end within a second
 
 
 @contextmanager
@@ -115,3 +122,52 @@ def save_json_atomically(content: dict | list, file: Path) -> None:
     """Write a JSON file; see :func:`written_atomically`."""
     with written_atomically(file) as beside:
         save_json(content, str(beside), sort_keys=False)
+
+
+@contextmanager
+def only_one(lock_file: Path, what: str) -> Iterator[None]:
+    """Hold a lock, so that no second process does the same at the same time. The system lets go of it after a kill.
+
+    Args:
+        lock_file: The file to lock; it stays. Beside it ``<lock_file>.json`` says who holds it, as long as it is held.
+        what: What is locked, for the error.
+
+    Raises:
+        BlockingIOError: If another process holds the lock and keeps it for some seconds, naming that process.
+    """
+    lock, holder_file = FileLock(lock_file), lock_file.with_name(lock_file.name + ".json")
+    try:
+        lock.acquire(timeout=LOCK_AWAITED_S)
+    except Timeout as error:
+        raise BlockingIOError(f"{what} is in use by {_holder(holder_file)}: wait until it has ended") from error
+    except (OSError, NotImplementedError) as error:
+        warnings.warn(
+            f"{what} is not protected against a second process at work there: {lock_file} cannot be locked ({error})",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        yield
+        return
+    try:
+        with suppress(OSError):  # a full disk; the lock counts
+            save_json_atomically(
+                {
+                    "process": os.getpid(),
+                    "host": socket.gethostname(),
+                    "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
+                    "command": shlex.join(sys.argv),
+                },
+                holder_file,
+            )
+        yield
+    finally:
+        holder_file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(holder_file: Path) -> str:
+    try:
+        found = read_json(holder_file)
+        return f"process {found['process']} on {found['host']} since {found['since']} ({found['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

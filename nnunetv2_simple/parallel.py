@@ -5,11 +5,12 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 
 import joblib
@@ -18,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from nnunetv2_simple import __version__
 
 DASK_TIMEOUT_S = 10
+PARENT_CHECKED_EVERY_S = 0.5
 NUM_QUEUED = 2  # results that may wait for a process in the background, as in nnU-Net's validation
 
 
@@ -56,7 +58,7 @@ def _run_on_this_machine(
 ) -> Iterator[tuple]:
     def run_in_pool(some: Iterable) -> Iterator[tuple]:
         pool = joblib.Parallel(num_processes, return_as="generator_unordered", batch_size=1)
-        yield from pool(joblib.delayed(_call)(function, item) for item in some)
+        yield from pool(joblib.delayed(_call_in_pool)(os.getpid(), function, item) for item in some)
 
     pending = list(items)
     while pending:
@@ -89,6 +91,12 @@ def _run_on_dask(client, function: Callable, items: Iterable, killed: Callable =
             raise ConnectionError(
                 f"the Dask scheduler was lost, run the same command again to resume: {error}"
             ) from error
+
+
+def _call_in_pool(parent: int, function: Callable, item) -> tuple:
+    if os.getpid() != parent:
+        end_with_parent()
+    return _call(function, item)
 
 
 def _call(function: Callable, item) -> tuple:
@@ -136,7 +144,7 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
         for arguments_of_call in arguments:
             function(*arguments_of_call)
         return
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         unfinished = set()
         for arguments_of_call in arguments:
             unfinished.add(pool.submit(function, *arguments_of_call))
@@ -148,11 +156,14 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
             future.result()
 
 
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed."""
+@cache
+def end_with_parent() -> None:
+    """Let this process end within a second after the one that started it, even if that is killed."""
+    parent = os.getppid()
 
     def wait_for_the_end() -> None:
-        multiprocessing.parent_process().join()
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECKED_EVERY_S)
         os._exit(1)
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()

@@ -11,6 +11,7 @@ Dataset503_Name_walker/
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,7 +23,8 @@ import SimpleITK as sitk
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
-from nnunetv2_simple.conversion.dataset_files import CONVERTED_BY, entries_of_shared_images, image_files
+from nnunetv2_simple.conversion.cases import IDENTIFIER
+from nnunetv2_simple.conversion.dataset_files import CONVERTED_BY, entries_of_shared_images, image_files, locked
 from nnunetv2_simple.conversion.loading import load_walker_image
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.lesions import Lesion
@@ -70,17 +72,19 @@ def write_baseline(
         ValueError: If the converted dataset is incomplete or has labels of this kind itself, or a case cannot be
             labelled; the other cases then are.
         FileExistsError: If the folder holds files of another origin.
+        BlockingIOError: If another process writes the same baseline.
         ConnectionError: If worker processes keep dying.
     """
     converted, folder = (Path(os.path.abspath(path)) for path in (converted, folder))
     provenance = _provenance(converted, kind)
-    to_label = _begin(folder, provenance)
-    with open_workers(num_processes=num_processes) as run:
+    _check_is_own(folder, provenance)  # nothing is written before
+    with open_workers(num_processes=num_processes) as run, locked([folder]):
+        to_label = _begin(folder, provenance)
         label = partial(_try_to_label, converted=converted, folder=folder, provenance=provenance)
         found = dict(progress(to_label, run(label, to_label)))
-    if failures := [f"{case}: {reason}" for case, reason in sorted(found.items()) if reason]:
-        raise ValueError("; ".join(failures))
-    _write_dataset_json(converted, folder, provenance)
+        if failures := [f"{case}: {reason}" for case, reason in sorted(found.items()) if reason]:
+            raise ValueError("; ".join(failures))
+        _write_dataset_json(converted, folder, provenance)
 
 
 def _provenance(converted: Path, kind: str) -> dict:
@@ -101,6 +105,8 @@ def _provenance(converted: Path, kind: str) -> dict:
         for name, case in content["cases"].items()
         if "lesions" in case  # test cases have none
     }
+    if wrong := [name for name in cases if not re.fullmatch(IDENTIFIER, name)]:
+        raise ValueError(f"{converted / 'provenance.json'} names cases that no conversion calls so: {wrong}")
     made_of = {"kind": kind, "weak_dataset": converted.name, "parameters": content["parameters"], "cases": cases}
     return {"nnunetv2_simple": __version__} | made_of
 
@@ -112,8 +118,7 @@ def _recorded(folder: Path) -> dict:
     return {}
 
 
-def _begin(folder: Path, provenance: dict) -> list[str]:
-    """Remove leftovers and outdated labels; return the cases to label."""
+def _check_is_own(folder: Path, provenance: dict) -> None:
     before = _recorded(folder)
     is_own = all(before.get(key) == provenance[key] for key in ("kind", "weak_dataset"))
     if not is_own and any(folder.glob("[!.]*")):
@@ -121,8 +126,13 @@ def _begin(folder: Path, provenance: dict) -> list[str]:
             f"{folder} holds something other than the baseline {provenance['kind']!r} of "
             f"{provenance['weak_dataset']}: remove it or choose another dataset id"
         )
+
+
+def _begin(folder: Path, provenance: dict) -> list[str]:
+    """Remove leftovers and outdated labels; return the cases to label."""
+    _check_is_own(folder, provenance)
     labels = folder / "labelsTr"
-    if before != provenance:
+    if _recorded(folder) != provenance:
         (folder / "dataset.json").unlink(missing_ok=True)
         if labels.is_dir():
             shutil.rmtree(labels)
@@ -131,10 +141,18 @@ def _begin(folder: Path, provenance: dict) -> list[str]:
     labels.mkdir(exist_ok=True)
     for place in (folder, labels):
         remove_partial_files(place)
-    to_label = [case for case in provenance["cases"] if not _label_file(folder, case).is_file()]
+    to_label = [case for case in provenance["cases"] if not _is_whole(_label_file(folder, case))]
     if to_label:
         (folder / "dataset.json").unlink(missing_ok=True)
     return to_label
+
+
+def _is_whole(label_file: Path) -> bool:
+    try:
+        read_volume(str(label_file))
+    except ValueError:
+        return False
+    return True
 
 
 def _try_to_label(case: str, *, converted: Path, folder: Path, provenance: dict) -> str | None:

@@ -54,12 +54,12 @@ def convert_case(case: Case, conversion: Conversion) -> None:
             draw_sheet, case=labelled, measures=measures, title=case.identifier
         )
         content |= _provenance_of_labels(case, conversion, loaded, labelled.label) | {"quality": measures}
-    begin_case(folder, case.identifier, list(writers))
+    begin_case(conversion, case.identifier, list(writers))
     for file, write in writers.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         with written_atomically(file) as beside:
             write(beside)
-    write_record(folder, case.identifier, list(writers), **content)
+    write_record(conversion, case.identifier, list(writers), **content)
 
 
 def _label_images(

@@ -14,6 +14,8 @@ from nnunetv2_simple.pseudo_mask.generate import PAPER_DEFAULTS
 from nnunetv2_simple.pseudo_mask.walker_image import WalkerImage
 
 DEFAULT_RECIPE = "robust"
+MAX_IDENTIFIER_LENGTH = 200  # file names end at 255, with what comes before and after the identifier
+IDENTIFIER = rf"[A-Za-z0-9][A-Za-z0-9_.-]{{,{MAX_IDENTIFIER_LENGTH - 1}}}"  # what a case may be called
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,11 @@ from functools import partial
 from pathlib import Path
 
 from nnunetv2_simple.conversion.case_files import convert_case
-from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.cases import IDENTIFIER, MAX_IDENTIFIER_LENGTH, Case, Conversion
 from nnunetv2_simple.conversion.dataset_files import (
     SPLITS_FILE,
     is_own_dataset_json,
+    locked,
     remove_dataset_json,
     remove_leftovers,
     split_files,
@@ -34,11 +35,15 @@ from nnunetv2_simple.conversion.dataset_files import (
 )
 from nnunetv2_simple.conversion.loading import CaseError, load_case
 from nnunetv2_simple.conversion.record import (
+    CASE_FILES,
     RECORD_FOLDER,
+    UNREADABLE,
+    changed_files,
+    damaged_files,
     difference,
     is_converted,
     is_done,
-    read_record,
+    known_record,
     record_failure,
     recorded_cases,
     recorded_files,
@@ -46,12 +51,9 @@ from nnunetv2_simple.conversion.record import (
     reopen_case,
 )
 from nnunetv2_simple.parallel import open_workers
-from nnunetv2_simple.pseudo_mask.walker_probabilities import WALKER_FOLDER
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
 
 KILLED = "its worker process was killed (out of memory?); the same command with fewer worker processes tries again"
-MAX_IDENTIFIER_LENGTH = 200  # file names end at 255, with what comes before and after the identifier
-IMAGE_FOLDERS = ("imagesTr", "imagesTs", "labelsTr", "referencesTr", "referencesTs", WALKER_FOLDER)
 
 
 def convert_dataset(
@@ -89,30 +91,35 @@ def convert_dataset(
             range, or a finished case was converted from something else and ``overwrite`` is not set.
         FileExistsError: If one of the datasets holds files that no conversion wrote, or of cases that are no longer
             among them and may not be removed.
+        BlockingIOError: If another conversion is at work in one of the datasets.
         ConnectionError: See :func:`nnunetv2_simple.parallel.open_workers`.
     """
     part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
-    check_dataset(cases, conversion, overwrite=overwrite, num_parts=num_parts)
+    check_dataset(cases, conversion, overwrite=overwrite, num_parts=num_parts)  # nothing is written before
     folder, failures = conversion.dataset_folder, {}
-    with open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run:
+    with (
+        open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run,
+        locked(conversion.folders, part_id=part_id, num_parts=num_parts),
+    ):
+        check_dataset(cases, conversion, overwrite=overwrite, num_parts=num_parts)
         if num_parts == 1:
             remove_leftovers(conversion)
         dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts)
-        to_convert = [case for case in part if overwrite or not is_done(folder, read_record(folder, case.identifier))]
+        to_convert = [case for case in part if overwrite or not _is_done(case, conversion)]
         for identifier in (*dropped, *(case.identifier for case in to_convert)):
-            reopen_case(folder, identifier)
+            reopen_case(conversion, identifier)
         if dropped or to_convert:
             remove_dataset_json(conversion)
         for identifier in dropped:
-            remove_case(folder, identifier)
+            remove_case(conversion, identifier)
         converted = run(partial(_try_to_convert, conversion=conversion), to_convert, killed=lambda case: KILLED)
         for case, reason in progress(to_convert, converted):
-            if reason is None and not is_done(folder, read_record(folder, case.identifier)):
+            if reason is None and not _is_done(case, conversion):
                 reason = f"it was written where {folder} cannot be seen: all workers need the same file system"
             if reason is not None:
                 failures[case.identifier] = reason
-                record_failure(folder, case.identifier, reason)
-    write_dataset_files(cases, conversion)
+                record_failure(conversion, case.identifier, reason)
+        write_dataset_files(cases, conversion)
     return failures
 
 
@@ -151,10 +158,22 @@ def cases_of_part(cases: Sequence[Case], *, part_id: int, num_parts: int) -> lis
     return sorted(cases, key=lambda case: case.identifier)[part_id::num_parts]
 
 
+def _is_done(case: Case, conversion: Conversion) -> bool:
+    return is_done(conversion, case.identifier, known_record(conversion, case.identifier))
+
+
 def annotation_warnings_of(cases: Sequence[Case], conversion: Conversion) -> dict[str, list[str]]:
-    """Return what is legal about the input of converted cases but probably not meant, by case identifier."""
-    records = {case.identifier: read_record(conversion.dataset_folder, case.identifier) for case in cases}
-    found = {name: record.get("warnings") for name, record in records.items()}
+    """Return what is legal about converted cases but probably not meant, by case identifier."""
+    found = {}
+    for case in cases:
+        record = known_record(conversion, case.identifier)
+        found[case.identifier] = [
+            *record.get("warnings", []),
+            *(
+                f"{file} was changed since the conversion and is kept as it is"
+                for file in (changed_files(conversion, case.identifier, record) if is_converted(record) else [])
+            ),
+        ]
     return {identifier: warnings for identifier, warnings in found.items() if warnings}
 
 
@@ -166,9 +185,10 @@ def dropped_cases(cases: Sequence[Case], conversion: Conversion, *, overwrite: b
     """
     if num_parts > 1:
         return []
-    folder = conversion.dataset_folder
-    others = recorded_cases(folder) - {case.identifier for case in cases}
-    return sorted(name for name in others if overwrite or not is_converted(read_record(folder, name)))
+    others = recorded_cases(conversion.dataset_folder) - {case.identifier for case in cases}
+    records = {name: known_record(conversion, name) for name in others}
+    only_begun = {name for name, record in records.items() if not (is_converted(record) or UNREADABLE in record)}
+    return sorted(others if overwrite else only_begun)
 
 
 def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> None:
@@ -178,8 +198,8 @@ def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: b
     found = [file for folder in conversion.folders for file in _existing_files(folder)]
     identifiers = [case.identifier for case in cases]
     identifiers += dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts)
-    records = {identifier: read_record(conversion.dataset_folder, identifier) for identifier in identifiers}
-    own = {file for record in records.values() for file in recorded_files(conversion.dataset_folder, record)}
+    records = {identifier: known_record(conversion, identifier) for identifier in identifiers}
+    own = {file for name, record in records.items() for file in recorded_files(conversion, name, record)}
     for file in found:
         if file not in own and not (file.name == "dataset.json" and is_own_dataset_json(file)):
             raise FileExistsError(
@@ -198,13 +218,18 @@ def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: b
                 f"{case.identifier} was converted to {conversion.dataset_folder} {what}; to convert all cases again "
                 f"use --overwrite"
             )
+        damaged = damaged_files(conversion, case.identifier, record) if is_converted(record) else []
+        if damaged and (changed := changed_files(conversion, case.identifier, record)):
+            raise ValueError(
+                f"{case.identifier} must be converted again, as {damaged[0]} is missing or damaged, but {changed[0]} "
+                f"was changed since the conversion: move it away first, or give it up with --overwrite"
+            )
 
 
 def _check_identifiers(cases: Sequence[Case]) -> None:
     if not cases:
         raise ValueError("there is no case to convert")
-    allowed = rf"[A-Za-z0-9][A-Za-z0-9_.-]{{,{MAX_IDENTIFIER_LENGTH - 1}}}"
-    if wrong := [case.identifier for case in cases if not re.fullmatch(allowed, case.identifier)]:
+    if wrong := [case.identifier for case in cases if not re.fullmatch(IDENTIFIER, case.identifier)]:
         raise ValueError(
             f"a case identifier may only hold letters, digits, '_', '-' and '.', must start with a letter or digit and "
             f"have at most {MAX_IDENTIFIER_LENGTH} characters; got {', '.join(map(repr, wrong))}"
@@ -216,8 +241,9 @@ def _check_identifiers(cases: Sequence[Case]) -> None:
 
 def _existing_files(folder: Path) -> list[Path]:
     """List what a conversion would write over or would mix its cases with."""
-    files = [file for name in IMAGE_FOLDERS for file in sorted((folder / name).glob("[!.]*"))]
-    files += [*sorted((folder / QUALITY_FOLDER).glob("[!.]*.png")), folder / "dataset.json"]
+    files = [file for name in CASE_FILES for file in sorted((folder / name).glob("[!.]*"))]
+    files = [file for file in files if file.parent.name != QUALITY_FOLDER or file.suffix == ".png"]
+    files.append(folder / "dataset.json")
     if not (folder / RECORD_FOLDER).is_dir():
         files += [folder / "provenance.json", folder / SPLITS_FILE]
     return [file for file in files if file.exists()]

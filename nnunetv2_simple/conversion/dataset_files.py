@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,13 +13,14 @@ from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_j
 from nnunetv2_simple import __version__
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.cases import Case, Conversion
-from nnunetv2_simple.conversion.record import difference, is_done, read_record
-from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.conversion.record import difference, is_done, known_record
+from nnunetv2_simple.files import only_one, read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.report.quality_page import write_page
 
 SPLITS_FILE = "splits_final.json"
+LOCK = ".lock"
 CONVERTED_BY = "nnunetv2_simple"
-LEFT_OUT = ("files", "parameters", "warnings", "quality", "status")  # the last one was written by earlier versions
+LEFT_OUT = ("dataset", "files", "parameters", "warnings", "quality")
 
 
 def is_own_dataset_json(file: Path) -> bool:
@@ -40,6 +42,34 @@ def find_dataset(number: int, raw: Path) -> Path:
         names = [folder.name for folder in found] or "none"
         raise ValueError(f"expected exactly one dataset of the id {number} in {raw}, got {names}")
     return found[0]
+
+
+@contextmanager
+def locked(folders: Sequence[Path], *, part_id: int = 0, num_parts: int = 1) -> Iterator[None]:
+    """Keep other conversions out of some datasets; parts of the same division may work in them together.
+
+    Args:
+        folders: The datasets' folders.
+        part_id: Which part is at work.
+        num_parts: Of how many.
+
+    Raises:
+        BlockingIOError: If a conversion is at work there, naming it.
+    """
+    with ExitStack() as held:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            gate, what = only_one(folder / LOCK, str(folder)), f"part {part_id} of {num_parts} of {folder}"
+            own = folder / f"{LOCK}_part_{part_id}_of_{num_parts}"
+            with ExitStack() as while_looking:
+                (held if num_parts == 1 else while_looking).enter_context(gate)
+                for other in folder.glob(f"{LOCK}_part_*[0-9]"):
+                    if num_parts == 1 or not other.name.endswith(f"_of_{num_parts}"):
+                        with only_one(other, str(folder)):
+                            pass
+                if num_parts > 1:
+                    held.enter_context(only_one(own, what))
+        yield
 
 
 def remove_dataset_json(conversion: Conversion) -> None:
@@ -73,9 +103,9 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
     folder = conversion.dataset_folder
     done, failed = {}, {}
     for case in sorted(cases, key=lambda case: case.identifier):
-        record = read_record(folder, case.identifier)
+        record = known_record(conversion, case.identifier)
         # where parts convert all cases again, those of other parts may still be the old ones
-        if is_done(folder, record) and difference(record, case, conversion) is None:
+        if is_done(conversion, case.identifier, record) and difference(record, case, conversion) is None:
             done[case.identifier] = record
         elif "reason" in record:
             failed[case.identifier] = record["reason"]
