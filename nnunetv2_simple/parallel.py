@@ -95,7 +95,7 @@ def _run_on_dask(client, function: Callable, items: Iterable, killed: Callable =
 
 def _call_in_pool(parent: int, function: Callable, item) -> tuple:
     if os.getpid() != parent:
-        end_with_parent()
+        end_with_parent(parent)
     return _call(function, item)
 
 
@@ -144,7 +144,8 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
         for arguments_of_call in arguments:
             function(*arguments_of_call)
         return
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    parent = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), **parent) as pool:
         unfinished = set()
         for arguments_of_call in arguments:
             unfinished.add(pool.submit(function, *arguments_of_call))
@@ -157,9 +158,13 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
 
 
 @cache
-def end_with_parent() -> None:
-    """Let this process end within a second after the one that started it, even if that is killed."""
-    parent = os.getppid()
+def end_with_parent(parent: int | None = None) -> None:
+    """Let this process end within a second after the one that started it, even if that is killed.
+
+    Args:
+        parent: Process id of the parent, which may have ended already; by default the present parent.
+    """
+    parent = os.getppid() if parent is None else parent
 
     def wait_for_the_end() -> None:
         while os.getppid() == parent:

@@ -24,7 +24,7 @@ from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.paths import nnUNet_results
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.files import PARTIAL
+from nnunetv2_simple.files import PARTIAL, only_one
 from nnunetv2_simple.nnunet.datasets import dataset_name
 from nnunetv2_simple.nnunet.export_checkpoint import (
     STOCK_TRAINER,
@@ -32,9 +32,10 @@ from nnunetv2_simple.nnunet.export_checkpoint import (
     check_nnunet_loads,
     stock_checkpoint,
 )
-from nnunetv2_simple.nnunet.export_cross_validation import copy_cross_validation
+from nnunetv2_simple.nnunet.export_cross_validation import copy_cross_validation, copy_dataset_json
 
 FINAL = "checkpoint_final.pth"
+LOCK = ".lock"
 
 Fold = int | Literal["all"]
 Log = Callable[[str], None]
@@ -62,6 +63,7 @@ def export_model(
     configurations: Sequence[str] | None = None,
     folds: Sequence[Fold] | None = None,
     checkpoint: str = FINAL,
+    with_validation: bool = False,
     overwrite: bool = False,
     log: Log = lambda line: None,
 ) -> list[TrainedModel]:
@@ -77,6 +79,7 @@ def export_model(
         configurations: nnU-Net's configurations; by default all that have the checkpoint.
         folds: Folds, each an integer or "all"; by default those of each configuration that have the checkpoint.
         checkpoint: File name of the checkpoint. The exported one is checkpoint_final.pth, whichever this is.
+        with_validation: Whether to include nnU-Net's validation scores, which name cases and folders of this machine.
         overwrite: Whether to replace an existing output file.
         log: Called with lines of progress.
 
@@ -86,6 +89,7 @@ def export_model(
     Raises:
         FileExistsError: If the output file exists already.
         FileNotFoundError: If a configuration, a fold, or one of its files is missing.
+        BlockingIOError: If another process exports to the same file.
         ValueError: If nnU-Net's own trainer does not build the trainer's network, or a checkpoint cannot be read.
     """
     if not nnUNet_results:
@@ -98,15 +102,19 @@ def export_model(
     check_architecture(trainer)
 
     output_file.parent.mkdir(parents=True, exist_ok=True)
+    what = f"the export to {output_file}"
     for left_by_interruption in output_file.parent.glob(escape(output_file.name + PARTIAL) + "*"):
-        shutil.rmtree(left_by_interruption)
-    with tempfile.TemporaryDirectory(prefix=output_file.name + PARTIAL, dir=output_file.parent) as folder:
+        with only_one(left_by_interruption / LOCK, what):  # unless it is at work
+            shutil.rmtree(left_by_interruption, ignore_errors=True)
+    scratch = tempfile.TemporaryDirectory(prefix=output_file.name + PARTIAL, dir=output_file.parent)
+    with scratch as folder, only_one(Path(folder) / LOCK, what):
         target = Path(folder) / "results" / source.name
         for model in models:
-            _write_model(model, target / (stock_prefix + model.configuration), trainer, log)
+            _write_model(model, target / (stock_prefix + model.configuration), trainer, log, with_validation)
         if checkpoint == FINAL:  # the only one nnU-Net validates
             exported = {model.configuration: model.folds for model in models}
-            for name in copy_cross_validation(source, target, exported, prefix=prefix, stock_prefix=stock_prefix):
+            prefixes = {"prefix": prefix, "stock_prefix": stock_prefix}
+            for name in copy_cross_validation(source, target, exported, **prefixes, with_scores=with_validation):
                 log(name)
         log("compressing")
         archive = shutil.make_archive(str(Path(folder) / "model"), "zip", target.parent)
@@ -174,12 +182,13 @@ def _check_files(model: TrainedModel) -> None:
             raise FileNotFoundError(f"{file} does not exist; checkpoints of this fold: {found or 'none'}")
 
 
-def _write_model(model: TrainedModel, target: Path, trainer: str, log: Log) -> None:
+def _write_model(model: TrainedModel, target: Path, trainer: str, log: Log, with_validation: bool) -> None:
     log(f"{model.folder.name} -> {target.name}")
     target.mkdir(parents=True)
-    for name in ("plans.json", "dataset.json", "dataset_fingerprint.json"):
+    for name in ("plans.json", "dataset_fingerprint.json"):
         if (model.folder / name).is_file():
             shutil.copyfile(model.folder / name, target / name)
+    copy_dataset_json(model.folder / "dataset.json", target / "dataset.json")
     origin = {"trainer": trainer, "checkpoint": model.checkpoint, "nnunetv2_simple": __version__}
     save_json(origin, str(target / "exported_from.json"), sort_keys=False)
     for fold in model.folds:
@@ -195,11 +204,12 @@ def _write_model(model: TrainedModel, target: Path, trainer: str, log: Log) -> N
         except ValueError as error:
             raise ValueError(f"{model.checkpoint_file(fold)}: {error}") from error
         if model.checkpoint == FINAL:
-            _copy_records(model.folder / f"fold_{fold}", target / f"fold_{fold}")
+            names = ("progress.png", "validation/summary.json") if with_validation else ("progress.png",)
+            _copy_records(model.folder / f"fold_{fold}", target / f"fold_{fold}", names)
 
 
-def _copy_records(fold_folder: Path, target: Path) -> None:
-    for name in ("progress.png", "validation/summary.json"):
+def _copy_records(fold_folder: Path, target: Path, names: Sequence[str]) -> None:
+    for name in names:
         if (fold_folder / name).is_file():
             (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(fold_folder / name, target / name)
@@ -226,6 +236,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "-chk", default=FINAL, help=f"[OPTIONAL] Checkpoint; it is called {FINAL} in the export. Default: {FINAL}"
     )
+    parser.add_argument(
+        *("--with-validation", "--with_validation", "-with_validation"),
+        action="store_true",
+        help="[OPTIONAL] Include nnU-Net's validation scores, which name cases and folders of this machine",
+    )
     parser.add_argument("--overwrite", action="store_true", help="[OPTIONAL] Replace an existing zip file")
     return parser.parse_args(argv)
 
@@ -241,6 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             configurations=args.c,
             folds=args.f,
             checkpoint=args.chk,
+            with_validation=args.with_validation,
             overwrite=args.overwrite,
             log=partial(print, flush=True),
         )

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from batchgenerators.utilities.file_and_folder_operations import load_json
+from batchgenerators.utilities.file_and_folder_operations import load_json, save_json
 from nnunetv2.utilities.file_path_utilities import (
     convert_ensemble_folder_to_model_identifiers_and_folds,
     convert_trainer_plans_config_to_identifier,
@@ -17,10 +17,18 @@ from nnunetv2.utilities.file_path_utilities import (
 
 # of nnU-Net's own export, and the two that its command for the postprocessing asks for
 RESULT_FILES = ("summary.json", "postprocessing.pkl", "postprocessing.json", "plans.json", "dataset.json")
+CASES = "dataset"  # key of dataset.json: images and label of each case
+SCORES = "summary.json"  # of every case, named by its file
 
 
 def copy_cross_validation(
-    source: Path, target: Path, folds: Mapping[str, Sequence[int | str]], *, prefix: str, stock_prefix: str
+    source: Path,
+    target: Path,
+    folds: Mapping[str, Sequence[int | str]],
+    *,
+    prefix: str,
+    stock_prefix: str,
+    with_scores: bool = False,
 ) -> list[str]:
     """Copy what is about exported models only, and about all their folds.
 
@@ -30,6 +38,7 @@ def copy_cross_validation(
         folds: The exported folds of each exported configuration.
         prefix: ``<trainer>__<plans>__``, with which the names of the models begin.
         stock_prefix: The same in the export.
+        with_scores: Whether to copy the scores of each case.
 
     Returns:
         What was copied, as named in the export.
@@ -47,13 +56,20 @@ def copy_cross_validation(
     ]
     copied = []
     for name in names:
-        files = [source / name / file for file in RESULT_FILES if (source / name / file).is_file()]
+        files = [source / name / file for file in RESULT_FILES if with_scores or file != SCORES]
+        files = [file for file in files if file.is_file()]
         if files:
             copied.append(name.replace(prefix, stock_prefix))
             (target / copied[-1]).mkdir(parents=True)
             for file in files:
-                shutil.copyfile(file, target / copied[-1] / file.name)
+                copy = copy_dataset_json if file.name == "dataset.json" else shutil.copyfile
+                copy(file, target / copied[-1] / file.name)
     return copied + _copy_instructions(source, target, validated, prefix=prefix, stock_prefix=stock_prefix)
+
+
+def copy_dataset_json(source: Path, target: Path) -> None:
+    """Copy a dataset.json without the list of its cases, which some have."""
+    save_json({key: value for key, value in load_json(str(source)).items() if key != CASES}, str(target))
 
 
 def _is_about(name: str, validated: Mapping[str, str]) -> bool:

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.images import image_file_ending, read_grid, read_header, read_volume
 from nnunetv2_simple.nnunet.versions import (
     annotated_labels,
     case_identifiers,
@@ -18,6 +20,8 @@ from nnunetv2_simple.nnunet.versions import (
     open_dataset,
 )
 from nnunetv2_simple.training.second_walk import find_images_with_points
+
+MAX_NAMED = 10  # files of which the same is said
 
 
 @contextmanager
@@ -93,7 +97,12 @@ def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -
     folder = trainer.preprocessed_dataset_folder
     dataset = open_dataset(folder, cases)
     for case in case_identifiers(dataset):
-        *_, properties = load_preprocessed_case(dataset, case)
+        try:
+            *_, properties = load_preprocessed_case(dataset, case)
+        except Exception as error:  # noqa: BLE001 (damaged files raise anything)
+            raise ValueError(
+                f"case {case} in {folder} cannot be read, {type(error).__name__}: {error}; preprocess it again"
+            ) from error
         # only with an ignore label does nnU-Net note where any label is, under a tuple of all others
         if annotated_labels(trainer.label_manager) not in properties["class_locations"]:
             raise ValueError(
@@ -104,8 +113,30 @@ def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -
             )
 
 
+def refuse_damaged_labels(trainer: nnUNetTrainer, label_file: Callable[[str], str], cases: Sequence[str]) -> None:
+    """Read the label of every case whole: nnU-Net would need those for validation only after the last epoch.
+
+    Raises:
+        ValueError: Naming all files that are missing or cannot be read.
+    """
+    problems = list(filter(None, map(partial(_why_unreadable, trainer), map(label_file, cases))))
+    if problems:
+        raise ValueError(f"the labels of {len(problems)} cases cannot be used: {'; '.join(problems[:MAX_NAMED])}")
+
+
+def _why_unreadable(trainer: nnUNetTrainer, file: str) -> str | None:
+    try:
+        if image_file_ending(file) and read_header(file).GetDimension() == 3:
+            read_volume(file)
+        else:
+            trainer.plans_manager.image_reader_writer_class().read_seg(file)
+    except (ValueError, OSError, RuntimeError) as error:
+        return str(error)
+    return None
+
+
 def cases_without_points(folder: Path, cases: Sequence[str], label_file: Callable[[str], str]) -> list[str]:
-    """Return the cases that cannot walk again for want of images or points, and refuse images that do not fit.
+    """Return the cases that cannot walk again for want of images or points, and refuse images that cannot be used.
 
     Args:
         folder: ``DatasetXXX_Name`` in nnUNet_raw.
@@ -113,27 +144,23 @@ def cases_without_points(folder: Path, cases: Sequence[str], label_file: Callabl
         label_file: Returns the label of a case.
 
     Raises:
-        ValueError: If an image does not have the size of the label, or a record cannot be read.
+        ValueError: If an image cannot be read whole or does not have the grid of the label, or a record cannot be read.
     """
     without = []
     for case in cases:
         files = find_images_with_points(folder, case)
         for file in files:
-            if _size(file) != _size(label_file(case)):
+            try:
+                image = read_volume(str(file))
+                check_same_geometry(read_grid(label_file(case)), image, names=(label_file(case), str(file)))
+            except ValueError as error:
                 raise ValueError(
-                    f"the image of case {case} must have the size of its label {_size(label_file(case))}, but {file} "
-                    f"has {_size(file)}: convert and preprocess the dataset again"
-                )
+                    f"case {case} cannot use its image {file} for its pseudo-mask: {error}. Convert and preprocess the "
+                    f"dataset again"
+                ) from error
         if not files:
             without.append(case)
     return without
-
-
-def _size(file: str | Path) -> tuple[int, ...]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    reader.ReadImageInformation()
-    return reader.GetSize()
 
 
 def refuse_labels_out_of_range(batch: dict, highest_label: int, *, folder: str) -> None:

@@ -5,11 +5,14 @@
     pretrained_weights.pth      what the new weights start from, if the training was given -pretrained_weights
     before_<date>/              what an earlier training left in the same folder
 
-Several GPUs share the cases; each waits until all masks are there.
+Several GPUs share the cases; each waits until all masks are there, and ends if another one fails. One training at a
+time may have the folder.
 """
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
@@ -22,13 +25,25 @@ from nnunetv2.paths import nnUNet_raw
 from torch import nn
 
 from nnunetv2_simple.conversion.record import RECORD_FOLDER
-from nnunetv2_simple.files import PARTIAL
-from nnunetv2_simple.nnunet.versions import build_network, open_dataset
-from nnunetv2_simple.training.checks import cases_without_points
+from nnunetv2_simple.files import PARTIAL, only_one, written_atomically
+from nnunetv2_simple.nnunet.versions import (
+    build_network,
+    case_identifiers,
+    load_preprocessed_case,
+    open_dataset,
+)
+from nnunetv2_simple.training.checks import MAX_NAMED, cases_without_points
 from nnunetv2_simple.training.feature_tap import unwrap
-from nnunetv2_simple.training.pseudo_masks import PARTIAL_PSEUDO_MASK, write_pseudo_masks
-from nnunetv2_simple.training.relabelled_dataset import RelabelledDataset, wait_for_labels, write_preprocessed_labels
+from nnunetv2_simple.training.pseudo_masks import write_pseudo_masks
+from nnunetv2_simple.training.relabelled_dataset import (
+    RelabelledDataset,
+    WatchfulDataset,
+    has_foreground,
+    write_preprocessed_labels,
+)
 from nnunetv2_simple.training.seeding import SeededTrainer, finish
+
+SHARE = ".share_"  # file names: what one of several GPUs has done
 
 
 class PseudoMaskTrainer(SeededTrainer):
@@ -48,6 +63,7 @@ class PseudoMaskTrainer(SeededTrainer):
         super().initialize()
         self._drawn_weights = _first_weights(self.network)
         self._begins_anew, self._pretrained_weights = False, None
+        self._num_shares = 0
 
     def _note_start(self) -> None:
         self._begins_anew = self.current_epoch == 0 and self.local_rank == 0  # one process looks after the folder
@@ -63,8 +79,8 @@ class PseudoMaskTrainer(SeededTrainer):
         self._begins_anew = False
         self._set_aside_earlier_training()
         if self._pretrained_weights is not None:
-            torch.save(self._pretrained_weights, self._pretrained_weights_file + ".partial")
-            os.replace(self._pretrained_weights_file + ".partial", self._pretrained_weights_file)
+            with written_atomically(Path(self._pretrained_weights_file)) as beside:
+                torch.save(self._pretrained_weights, beside)
             self._pretrained_weights = None
 
     @property
@@ -77,12 +93,52 @@ class PseudoMaskTrainer(SeededTrainer):
     def _training_cases(self) -> list[str]:
         return list(self.do_split()[0])
 
+    def _hold_folder(self) -> None:
+        self._held.enter_context(only_one(Path(self.output_folder) / ".lock", f"the training in {self.output_folder}"))
+
+    def run_training(self) -> None:
+        with ExitStack() as self._held:
+            super().run_training()
+
+    def _share_work(self, work: Callable[[], None]) -> None:
+        """Do this process's part of some work, and return when those of the other GPUs have done theirs.
+
+        Files are waited for, and not messages, because a process group gives up on members that work for longer than
+        its timeout.
+
+        Raises:
+            RuntimeError: If another process failed, with its error.
+        """
+        if not self.is_ddp:
+            work()
+            return
+        self._num_shares += 1
+        name = f"{SHARE}{os.getppid()}_{self._num_shares}_"  # nnU-Net starts all of them from one process
+        files = [Path(self.output_folder) / f"{name}{rank}" for rank in range(dist.get_world_size())]
+        error_text = "it was interrupted"
+        try:
+            work()
+            error_text = ""
+        except Exception as error:
+            error_text = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            with written_atomically(files[self.local_rank]) as beside:
+                beside.write_text(error_text)
+        for rank, file in enumerate(files):
+            while not file.is_file():
+                time.sleep(0.1)
+            if error_text := file.read_text():
+                raise RuntimeError(f"process {rank} of this training failed: {error_text}")
+        dist.barrier()
+        files[self.local_rank].unlink()
+
     def _own_share(self, cases: list[str]) -> list[str]:
         """Return what falls to this process when several GPUs share the work."""
         return cases[self.local_rank :: dist.get_world_size()] if self.is_ddp else cases
 
     def _remove_half_written_files(self) -> None:
-        for pattern in ("*.pth.partial", f"pseudo_masks/{PARTIAL_PSEUDO_MASK}*", f"*_preprocessed/*{PARTIAL}*"):
+        for pattern in (f"*{PARTIAL}*", f"pseudo_masks/{PARTIAL}*", f"*_preprocessed/*{PARTIAL}*", f"{SHARE}*"):
             for file in Path(self.output_folder).glob(pattern):
                 file.unlink()
 
@@ -119,21 +175,18 @@ class PseudoMaskTrainer(SeededTrainer):
             type(self).__name__,
             self.inference_allowed_mirroring_axes,
         )
-        write_pseudo_masks(
-            predictor,
-            open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
-            weak_label_folder=self._weak_label_folder,
-            output_folder=self.pseudo_mask_folder,
-            log=self.print_to_log_file,
-            walk_again=walk_again,
-            converted_dataset_folder=self._converted_dataset(),
+        self._share_work(
+            lambda: write_pseudo_masks(
+                predictor,
+                open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
+                weak_label_folder=self._weak_label_folder,
+                output_folder=self.pseudo_mask_folder,
+                log=self.print_to_log_file,
+                walk_again=walk_again,
+                converted_dataset_folder=self._converted_dataset(),
+            )
         )
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
-        if self.is_ddp:
-            for case in self._training_cases():  # files are waited for: a process group gives up after a while
-                while not os.path.isfile(join(self.pseudo_mask_folder, case + self.dataset_json["file_ending"])):
-                    time.sleep(0.1)
-            dist.barrier()
 
     def _converted_dataset(self) -> Path | None:
         """Return the raw dataset with the records of its conversion; None if nnUNet_raw has none."""
@@ -190,25 +243,57 @@ class PseudoMaskTrainer(SeededTrainer):
 
     def get_tr_and_val_datasets(self):
         dataset_tr, dataset_val = super().get_tr_and_val_datasets()
-        if self.learns_pseudo_masks:
-            dataset_tr = self._relabelled(dataset_tr)
-        return dataset_tr, dataset_val
+        dataset_tr = self._relabelled(dataset_tr) if self.learns_pseudo_masks else WatchfulDataset(dataset_tr)
+        return dataset_tr, WatchfulDataset(dataset_val)
 
     def _relabelled(self, dataset) -> RelabelledDataset:
         label_folder = join(self.output_folder, "pseudo_masks_preprocessed")
-        masks = {"mask_folder": self.pseudo_mask_folder, "mask_file_ending": self.dataset_json["file_ending"]}
-        write_preprocessed_labels(
-            open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
-            self.plans_manager,
-            self.configuration_manager,
-            self.label_manager,
-            **masks,
-            output_folder=label_folder,
+        self._share_work(
+            lambda: write_preprocessed_labels(
+                open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
+                self.plans_manager,
+                self.configuration_manager,
+                self.label_manager,
+                mask_folder=self.pseudo_mask_folder,
+                weak_label_folder=self._weak_label_folder,
+                file_ending=self.dataset_json["file_ending"],
+                output_folder=label_folder,
+            )
         )
-        if self.is_ddp:
-            wait_for_labels(self._training_cases(), **masks, output_folder=label_folder)
-            dist.barrier()
+        self._say_which_files_nobody_reads()
+        self._refuse_empty_pseudo_masks(dataset, label_folder)
         return RelabelledDataset(dataset, label_folder)
+
+    def _say_which_files_nobody_reads(self) -> None:
+        read = {case + self.dataset_json["file_ending"] for case in self._training_cases()}
+        found = {file.name for file in Path(self.pseudo_mask_folder).glob("[!.]*")}
+        if unread := sorted(found - read):
+            self.print_to_log_file(
+                f"WARNING: nobody reads {', '.join(unread)} in {self.pseudo_mask_folder}: a corrected pseudo-mask must "
+                f"have the name of the one it replaces, <case>{self.dataset_json['file_ending']}"
+            )
+
+    def _refuse_empty_pseudo_masks(self, dataset, label_folder: str) -> None:
+        """Say which pseudo-masks are empty though their label is not; a network that finds no lesion has collapsed."""
+        empty = []
+        for case in case_identifiers(dataset):
+            if not has_foreground(label_folder, case):
+                *_, properties = load_preprocessed_case(dataset, case)
+                if any(len(properties["class_locations"][label]) for label in self.label_manager.foreground_labels):
+                    empty.append(case)
+        if not empty:
+            return
+        names = ", ".join(empty[:MAX_NAMED]) + (", ..." if len(empty) > MAX_NAMED else "")
+        text = (
+            f"{len(empty)} of {len(case_identifiers(dataset))} pseudo-masks have no foreground though the labels of "
+            f"their cases do: {names}"
+        )
+        if 2 * len(empty) > len(case_identifiers(dataset)):
+            raise ValueError(
+                f"{text}. The network that predicted them finds no lesion: train its phases longer or with a lower "
+                f"learning rate. To go on all the same, correct the masks in {self.pseudo_mask_folder} and use --c"
+            )
+        self.print_to_log_file(f"WARNING: {text}. Look at them in {self.pseudo_mask_folder}")
 
     def get_dataloaders(self):
         """As nnU-Net. Pseudo-masks have no ignored voxels, so their patches are drawn as for any dense dataset."""

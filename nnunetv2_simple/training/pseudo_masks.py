@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -18,13 +17,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_simple.conversion.record import read_record
-from nnunetv2_simple.files import PARTIAL
+from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
 from nnunetv2_simple.training.second_walk import find_images_with_points, second_walk_mask
-
-PARTIAL_PSEUDO_MASK = f"{PARTIAL}mask_"  # before the name, as the file ending tells nnU-Net's writers the format
 
 
 class PseudoMaskWriter(NamedTuple):
@@ -79,13 +76,12 @@ class PseudoMaskWriter(NamedTuple):
 
     def _write_mask(self, case: str, mask: np.ndarray, properties: dict) -> None:
         reader_writer = self.plans_manager.image_reader_writer_class()
-        beside = join(self.output_folder, f"{PARTIAL_PSEUDO_MASK}{uuid4().hex}_{os.path.basename(self.file(case))}")
         try:
-            reader_writer.write_seg(mask, beside, properties)
-            written = reader_writer.read_seg(beside)[0][0]
-            if not np.array_equal(written, mask):  # SimpleITK says nothing of a full disk
-                raise OSError("what is on disk is something else, is it full?")
-            os.replace(beside, self.file(case))
+            with written_atomically(Path(self.file(case))) as beside:
+                reader_writer.write_seg(mask, str(beside), properties)
+                written = reader_writer.read_seg(str(beside))[0][0]
+                if not np.array_equal(written, mask):  # SimpleITK says nothing of a full disk
+                    raise OSError("what is on disk is something else, is it full?")
         except (OSError, RuntimeError) as error:  # SimpleITK raises the latter
             raise OSError(f"the pseudo-mask {self.file(case)} could not be written: {error}") from error
 
@@ -125,7 +121,8 @@ def write_pseudo_masks(
 
     Raises:
         OSError: If a mask cannot be written.
-        ValueError: If an image cannot be read or does not have the shape of the preprocessed one.
+        ValueError: If an image cannot be read or does not have the shape of the preprocessed one, or a prediction is
+            not finite.
 
     Reference:
         Zhong & Wang, SimPLe, MICCAI 2023, section 2.3.
@@ -150,6 +147,11 @@ def write_pseudo_masks(
             log(f"pseudo-mask {number}/{len(missing)}: predicting {case}")
             image, _, properties = load_preprocessed_case(dataset, case)
             logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(image[:])))
+            if not torch.isfinite(logits).all():
+                raise ValueError(
+                    f"the network's prediction of {case} is NaN or infinite: the training has diverged, or its "
+                    f"preprocessed image is damaged. Train anew with a lower learning rate"
+                )
             yield case, logits.cpu(), properties
 
     in_background(writer.write, predictions(), num_processes=min(num_processes, len(missing)))

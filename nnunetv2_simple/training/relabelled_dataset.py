@@ -4,15 +4,18 @@ What is learned is derived from the files of the pseudo-masks, so a mask somebod
 as corrected. The preprocessed images are used as they are; only the labels are brought onto their grid.
 """
 
+import hashlib
 import os
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import blosc2
 import numpy as np
+import SimpleITK as sitk
 from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice
 from batchgenerators.utilities.file_and_folder_operations import join, maybe_mkdir_p
 from nnunetv2.configuration import default_num_processes
@@ -20,10 +23,12 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_simple.files import PARTIAL
+from nnunetv2_simple.grids import on_grid_of
+from nnunetv2_simple.images import image_file_ending, read_grid, read_header, read_volume
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
-from nnunetv2_simple.parallel import in_background
+from nnunetv2_simple.parallel import end_with_parent, in_background
 
-MASK_STATE = "mask_state"  # when it was written, and its size
+MADE_OF = "made_of"  # what a preprocessed label is of, see _made_of
 
 
 def write_preprocessed_labels(
@@ -33,68 +38,84 @@ def write_preprocessed_labels(
     label_manager: LabelManager,
     *,
     mask_folder: str,
-    mask_file_ending: str,
+    weak_label_folder: str,
+    file_ending: str,
     output_folder: str,
     num_processes: int = default_num_processes,
 ) -> None:
     """Bring pseudo-masks onto the grid of the preprocessed images, as nnU-Net's preprocessing does with labels.
 
     Written per case: ``<case>.b2nd``, the label (1, *spatial), and ``<case>.npz``, the locations nnU-Net's data loader
-    draws foreground patches from, and which state of the mask both are of. Cases whose mask has not changed since are
-    left alone.
+    draws foreground patches from, and what both are made of: the mask, the grid and the crop. Cases of which nothing
+    has changed since are left alone.
 
     Args:
         dataset: The preprocessed cases, one of nnU-Net's datasets.
         plans_manager: nnU-Net's plans.
         configuration_manager: The configuration the cases were preprocessed for.
         label_manager: nnU-Net's labels.
-        mask_folder: Holds the pseudo-masks in original geometry.
-        mask_file_ending: Such as ``.nii.gz``.
+        mask_folder: Holds the pseudo-masks in original geometry, flipped or with other axes if another program saved
+            them so.
+        weak_label_folder: Holds the weak labels, whose grid a pseudo-mask must have.
+        file_ending: Of both, such as ``.nii.gz``.
         output_folder: Gets the labels.
         num_processes: Processes that resample; with 1 this one does.
 
     Raises:
         FileNotFoundError: If a case has no pseudo-mask.
-        ValueError: If a pseudo-mask cannot be read, does not have the shape of its image, or holds a label that is
-            none of the dataset's.
+        ValueError: If a pseudo-mask cannot be read whole, does not have the grid of its weak label, or holds a label
+            that is none of the dataset's.
         OSError: If a label cannot be written.
     """
     maybe_mkdir_p(output_folder)
     outdated = []
     for case in case_identifiers(dataset):
-        mask_file = join(mask_folder, case + mask_file_ending)
+        mask_file = join(mask_folder, case + file_ending)
         if not os.path.isfile(mask_file):
             raise FileNotFoundError(f"case {case} has no pseudo-mask, expected {mask_file}")
-        if not _is_of_mask(join(output_folder, case + ".npz"), mask_file):
-            outdated.append((case, mask_file))
+        made_of = _made_of(dataset, case, mask_file, plans_manager, configuration_manager)
+        if not _is_made_of(join(output_folder, case), made_of):
+            outdated.append((case, mask_file, join(weak_label_folder, case + file_ending), made_of))
     write_label = partial(
         _write_preprocessed_label, dataset, plans_manager, configuration_manager, label_manager, output_folder
     )
     in_background(write_label, outdated, num_processes=min(num_processes, len(outdated)))
 
 
-def wait_for_labels(cases: Sequence[str], *, mask_folder: str, mask_file_ending: str, output_folder: str) -> None:
-    """Return once other processes have written the preprocessed labels of some cases.
-
-    Files are waited for, and not a message, because a process group gives up on members that work for longer than
-    its timeout.
-    """
-    for case in cases:
-        while not _is_of_mask(join(output_folder, case + ".npz"), join(mask_folder, case + mask_file_ending)):
-            time.sleep(0.1)
+def has_foreground(output_folder: str, case: str) -> bool:
+    """Tell whether the preprocessed label of a case has any foreground."""
+    return any(len(found) for found in _locations(join(output_folder, case + ".npz")).values())
 
 
-def _is_of_mask(locations_file: str, mask_file: str) -> bool:
-    """Tell whether a preprocessed label is that of a pseudo-mask as it is now."""
-    if not (os.path.isfile(locations_file) and os.path.isfile(mask_file)):
+def _made_of(
+    dataset, case: str, mask_file: str, plans_manager: PlansManager, configuration_manager: ConfigurationManager
+) -> str:
+    """Return what identifies everything that a preprocessed label follows from."""
+    _, weak_label, properties = load_preprocessed_case(dataset, case)
+    grid = (
+        weak_label.shape,
+        np.array(properties["bbox_used_for_cropping"]).tolist(),
+        [float(spacing) for spacing in properties["spacing"]],
+        [float(spacing) for spacing in configuration_manager.spacing],
+        list(plans_manager.transpose_forward),
+    )
+    return hashlib.sha256(str(grid).encode() + Path(mask_file).read_bytes()).hexdigest()
+
+
+def _is_made_of(file: str, made_of: str) -> bool:
+    try:
+        with np.load(file + ".npz") as content:
+            found = str(content[MADE_OF])
+            is_whole = all(content[name] is not None for name in content.files)
+        blosc2.open(urlpath=file + ".b2nd", mode="r")[:]
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, BadZipFile):  # there is none, or it is damaged
         return False
-    with np.load(locations_file) as content:
-        return MASK_STATE in content and content[MASK_STATE].tolist() == _state(mask_file)
+    return is_whole and found == made_of
 
 
-def _state(file: str) -> list[int]:
-    found = os.stat(file)
-    return [found.st_mtime_ns, found.st_size]
+def _locations(file: str) -> dict[int, np.ndarray]:
+    with np.load(file) as content:
+        return {int(name): content[name] for name in content.files if name != MADE_OF}
 
 
 def _write_preprocessed_label(
@@ -105,13 +126,11 @@ def _write_preprocessed_label(
     output_folder: str,
     case: str,
     mask_file: str,
+    weak_label_file: str,
+    made_of: str,
 ) -> None:
     _, weak_label, properties = load_preprocessed_case(dataset, case)
-    state = _state(mask_file)
-    try:
-        mask, _ = plans_manager.image_reader_writer_class().read_seg(mask_file)
-    except RuntimeError as error:
-        raise ValueError(f"pseudo-mask {mask_file} cannot be read: {error}") from error
+    mask = _read_mask(mask_file, weak_label_file, plans_manager)
     _check_mask(mask, mask_file, label_manager, shape=_original_shape(properties, plans_manager))
     label = _on_preprocessed_grid(mask, np.asarray(weak_label[:]), properties, plans_manager, configuration_manager)
     locations = configuration_manager.preprocessor_class._sample_foreground_locations(
@@ -128,13 +147,34 @@ def _write_preprocessed_label(
             chunks=tuple(np.minimum(patch_size, label.shape).tolist()),
         )
         found = {str(label): found for label, found in locations.items()}
-        np.savez_compressed(beside + ".npz", **found, **{MASK_STATE: np.array(state)})
+        np.savez_compressed(beside + ".npz", **found, **{MADE_OF: np.array(made_of)})
         if os.path.isfile(locations_file):
             os.remove(locations_file)  # first, as it vouches for the label
         os.replace(beside + ".b2nd", label_file)
         os.replace(beside + ".npz", locations_file)
     except (OSError, RuntimeError) as error:  # blosc2 raises the latter
         raise OSError(f"the preprocessed label {label_file} could not be written: {error}") from error
+
+
+def _read_mask(mask_file: str, weak_label_file: str, plans_manager: PlansManager) -> np.ndarray:
+    """Read a pseudo-mask as nnU-Net does, on the grid of the weak label.
+
+    What has no grid in space (PNG, or two dimensions) is compared by its shape only.
+    """
+    reader_writer = plans_manager.image_reader_writer_class()
+    ending = image_file_ending(mask_file)
+    try:
+        if not ending or read_header(weak_label_file).GetDimension() != 3:
+            return reader_writer.read_seg(mask_file)[0]
+        as_saved = read_volume(mask_file)
+        mask = on_grid_of(as_saved, read_grid(weak_label_file), names=(weak_label_file, mask_file))
+        if mask is as_saved:
+            return reader_writer.read_seg(mask_file)[0]
+        with TemporaryDirectory() as scratch:  # nnU-Net's reader must see it in the order of the label
+            sitk.WriteImage(mask, join(scratch, f"mask{ending}"))
+            return reader_writer.read_seg(join(scratch, f"mask{ending}"))[0]
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"pseudo-mask {mask_file} cannot be used: {error}") from error
 
 
 def _original_shape(properties: dict, plans_manager: PlansManager) -> tuple[int, ...]:
@@ -171,20 +211,19 @@ def _on_preprocessed_grid(
     return label.astype(np.int8)
 
 
-class RelabelledDataset:
-    """A preprocessed dataset whose labels come from another folder.
+class WatchfulDataset:
+    """A preprocessed dataset for nnU-Net's data loaders, whose worker processes end with the training.
 
-    Offers what nnU-Net's data loaders use: :attr:`identifiers`, :meth:`keys` and :meth:`load_case`.
+    Offers what the data loaders use: :attr:`identifiers`, :meth:`keys` and :meth:`load_case`.
 
     Args:
-        dataset: The dataset that holds the images.
-        label_folder: Written by :func:`write_preprocessed_labels`.
+        dataset: One of nnU-Net's datasets.
     """
 
-    def __init__(self, dataset, label_folder: str):
+    def __init__(self, dataset):
         self.dataset = dataset
-        self.label_folder = Path(label_folder)
         self.identifiers = case_identifiers(dataset)
+        self._training = os.getpid()
 
     def __getitem__(self, identifier: str):
         return self.load_case(identifier)
@@ -194,10 +233,27 @@ class RelabelledDataset:
         return self.identifiers
 
     def load_case(self, identifier: str) -> tuple:
+        """Return what nnU-Net's dataset returns of a case."""
+        if os.getpid() != self._training:
+            end_with_parent()
+        return self.dataset.load_case(identifier)
+
+
+class RelabelledDataset(WatchfulDataset):
+    """A preprocessed dataset whose labels come from another folder.
+
+    Args:
+        dataset: The dataset that holds the images.
+        label_folder: Written by :func:`write_preprocessed_labels`.
+    """
+
+    def __init__(self, dataset, label_folder: str):
+        super().__init__(dataset)
+        self.label_folder = Path(label_folder)
+
+    def load_case(self, identifier: str) -> tuple:
         """Return what nnU-Net's dataset returns of a case, with label and locations of the foreground exchanged."""
-        image, _, *others, properties = self.dataset.load_case(identifier)
+        image, _, *others, properties = super().load_case(identifier)
         label = blosc2.open(urlpath=str(self.label_folder / f"{identifier}.b2nd"), mode="r", dparams={"nthreads": 1})
-        with np.load(self.label_folder / f"{identifier}.npz") as locations:
-            labels = [name for name in locations.files if name != MASK_STATE]
-            properties["class_locations"] = {int(label): locations[label] for label in labels}
+        properties["class_locations"] = _locations(str(self.label_folder / f"{identifier}.npz"))
         return image, label, *others, properties

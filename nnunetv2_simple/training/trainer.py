@@ -13,8 +13,8 @@ Every step may be interrupted and repeated.
 """
 
 import inspect
-import os
 from functools import wraps
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,17 +23,19 @@ from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.nnunet.training_log import PHASE_IN_LOG
 from nnunetv2_simple.nnunet.versions import logged_values
 from nnunetv2_simple.parallel import children_end_on_sigterm
 from nnunetv2_simple.training.checks import (
     naming_plans_and_dataset_json,
+    refuse_damaged_labels,
     refuse_damaged_plans,
     refuse_labels_out_of_range,
     refuse_labels_without_ignore,
     refuse_unsupported,
 )
-from nnunetv2_simple.training.feature_tap import FeatureTap
+from nnunetv2_simple.training.feature_tap import FeatureTap, unwrap
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
 from nnunetv2_simple.training.phases import Phase, first_epoch, phase_at
 from nnunetv2_simple.training.progress_plot import plot_phases
@@ -181,17 +183,22 @@ class PhasedTrainer(PseudoMaskTrainer):
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        if self.local_rank == 0:  # the first to ask for the split writes splits_final.json: one process only
-            refuse_labels_without_ignore(self, sorted(set().union(*self.do_split())))
-            self._remove_half_written_files()
-        if self.is_ddp:
-            dist.barrier()
-        if any(phase.walks_again for phase in self.phases):
-            self._say_where_pseudo_masks_come_from()
+        self._share_work(self._check_folder_and_data)
         self._note_start()
         if self._starts_phase():
             self._begin_phase()
         super().on_train_start()
+
+    def _check_folder_and_data(self) -> None:
+        if self.local_rank > 0:
+            return
+        self._hold_folder()
+        self._remove_half_written_files()
+        cases = sorted(set().union(*self.do_split()))  # the first to ask for the split writes splits_final.json
+        refuse_labels_without_ignore(self, cases)
+        refuse_damaged_labels(self, self._weak_label_file, cases)
+        if any(phase.walks_again for phase in self.phases):
+            self._say_where_pseudo_masks_come_from()
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -221,12 +228,27 @@ class PhasedTrainer(PseudoMaskTrainer):
             outputs_of_all = [None] * dist.get_world_size()
             dist.all_gather_object(outputs_of_all, train_outputs)
             train_outputs = [output for outputs in outputs_of_all for output in outputs]
+        self._refuse_diverged(train_outputs)
         for key in LOGGED_TERMS:
             values = [output[key] for output in train_outputs if np.isfinite(output.get(key, np.nan))]
             mean = float(np.mean(values)) if values else float("nan")
             self.logger.log(key, mean, self.current_epoch)
             if values:
                 self.print_to_log_file(key, f"{mean:.4f}")
+
+    def _refuse_diverged(self, train_outputs: list[dict]) -> None:
+        """Count the losses that are not finite; end the training, before anything is saved, if it cannot recover."""
+        num_lost = sum(not np.isfinite(output["loss"]) for output in train_outputs)
+        if num_lost:
+            self.print_to_log_file(f"WARNING: the loss was NaN or infinite in {num_lost} of {len(train_outputs)} steps")
+        is_lost = not all(torch.isfinite(weights).all() for weights in unwrap(self.network).parameters())
+        if is_lost or num_lost == len(train_outputs):
+            raise FloatingPointError(
+                f"phase {self.phase.name} has diverged in epoch {self.current_epoch}: its "
+                f"{'weights are' if is_lost else 'loss is'} NaN or infinite. Continue with --c from the last "
+                f"checkpoint, which is from before; if that happens again, lower the learning rate (initial_lr of the "
+                f"phase, docs/python.md) or look for damaged images"
+            )
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         super().on_validation_epoch_end(val_outputs)
@@ -260,13 +282,13 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     def save_checkpoint(self, filename: str) -> None:
         """As nnU-Net, but an interruption or a full disk never leaves a half-written checkpoint."""
-        partial = filename + ".partial"
+        if self.disable_checkpointing or self.local_rank > 0:
+            super().save_checkpoint(filename)  # which says so, or does nothing
+            return
         try:
-            if not self.disable_checkpointing:
-                self._own_folder()
-            super().save_checkpoint(partial)
-            if os.path.isfile(partial) and self.local_rank == 0:
-                os.replace(partial, filename)
+            self._own_folder()
+            with written_atomically(Path(filename)) as beside:
+                super().save_checkpoint(str(beside))
         except (OSError, RuntimeError) as error:  # torch raises the latter
             raise OSError(f"{filename} could not be written, what was there before still is: {error}") from error
 

@@ -88,7 +88,9 @@ def names_in(folder):
 
 
 def files_below(folder):
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    """Return the content of all files but locks, which stay."""
+    found = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".lock")]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in found}
 
 
 def run(monkeypatch, raw, *arguments, main=convert.main):

@@ -28,7 +28,7 @@ from nnunetv2.run.run_training import run_training
 TRAINER, PLANS = "SimPLeTrainer_Tiny", "nnUNetPlans_tiny"
 LONGEST_ATTEMPT_S, PAUSE_S = 10.0, 0.25
 GIVEN_UP_S = 120.0  # the file waited for is never written, say because all of that kind are there
-HALF_WRITTEN = ("checkpoint_latest.pth.partial", "checkpoint_*.pth.partial", "pseudo_masks/.partial_mask_*")
+HALF_WRITTEN = (".partial_*_checkpoint_latest.pth", ".partial_*.pth", "pseudo_masks/.partial_*")
 
 
 def write_with_a_pause() -> None:

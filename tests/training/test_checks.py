@@ -19,7 +19,7 @@ from support.plain_trainers import LABELS, batch, make_trainer, nnunet_folders, 
 
 from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.training.checks import refuse_labels_out_of_range
-from nnunetv2_simple.training.pseudo_masks import PARTIAL_PSEUDO_MASK, PseudoMaskWriter
+from nnunetv2_simple.training.pseudo_masks import PseudoMaskWriter
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path):
@@ -226,7 +226,7 @@ def test_a_full_disk_leaves_no_half_pseudo_mask(environment, tmp_path):
     folder.mkdir()
     with full_disk(100), pytest.raises(OSError, match=f"the pseudo-mask {folder}/.* could not be written"):
         write_one_mask(environment, folder)
-    assert not [file for file in folder.iterdir() if not file.name.startswith(PARTIAL_PSEUDO_MASK)]
+    assert not list(folder.iterdir())
 
 
 def write_one_mask(environment: NNUNetEnvironment, folder: Path) -> None:

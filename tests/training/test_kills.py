@@ -47,7 +47,7 @@ def fold(environment, kills) -> Path:
 def test_kills_find_files_half_written(kills):
     """Otherwise the other tests say little."""
     half_written = [file for kill in kills for file in kill["half_written"]]
-    assert [file for file in half_written if file.endswith(".pth.partial")]
+    assert [file for file in half_written if file.endswith(".pth")]
     assert [file for file in half_written if file.startswith("pseudo_masks/")]
 
 

@@ -1,4 +1,4 @@
-"""A training that a scheduler ends by SIGTERM leaves no process behind."""
+"""A training that a scheduler ends by SIGTERM, or that is killed, leaves no process behind."""
 
 import os
 import signal
@@ -27,9 +27,13 @@ def members(group: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("seed", ["", "1"], ids=["not seeded", "seeded"])
-def test_the_workers_of_the_data_loaders_end_with_the_training(environment, seed):
-    log = environment.folder / f"sigterm{seed}.log"
+@pytest.mark.parametrize(
+    ("seed", "ending"),
+    [("", signal.SIGTERM), ("1", signal.SIGTERM), ("", signal.SIGKILL)],
+    ids=["not seeded", "seeded", "killed"],
+)
+def test_the_workers_of_the_data_loaders_end_with_the_training(environment, seed, ending):
+    log = environment.folder / f"ended{seed}_{ending}.log"
     variables = {"nnUNet_n_proc_DA": "2", "nnUNet_simple_seed": seed}
     process = environment.start(*environment.train_command("SimPLeTrainer_Tiny"), log=log, variables=variables)
     try:
@@ -37,8 +41,8 @@ def test_the_workers_of_the_data_loaders_end_with_the_training(environment, seed
         while "Epoch 0" not in log.read_text() or len(members(process.pid)) < 3:
             assert process.poll() is None, log.read_text()[-3000:]
             time.sleep(0.1)
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(timeout=60) == -signal.SIGTERM
+        os.kill(process.pid, ending)  # the process alone
+        assert process.wait(timeout=60) == -ending
         end = time.monotonic() + 20
         while members(process.pid) and time.monotonic() < end:
             time.sleep(0.1)

@@ -1,0 +1,191 @@
+"""A training that cannot go on says so at once, and to all of its processes; two do not share a folder."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import torch.distributed as dist
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from support.plain_trainers import make_trainer, nnunet_folders, plans  # noqa: F401
+
+from nnunetv2_simple import files
+from nnunetv2_simple.training import pseudo_mask_trainer
+from nnunetv2_simple.training.checks import refuse_damaged_labels, refuse_labels_without_ignore
+from nnunetv2_simple.training.pseudo_masks import write_pseudo_masks
+
+SHAPE = (4, 6, 8)
+
+
+@pytest.fixture
+def trainer():
+    trainer = make_trainer()
+    trainer.initialize()
+    return trainer
+
+
+def log_of(trainer) -> str:
+    return Path(trainer.log_file).read_text()
+
+
+# ------------------------------------------------------------------------------------------------------- divergence
+
+
+def test_weights_that_are_nan_end_the_training_and_are_not_saved(trainer):
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="phase train has diverged in epoch 0: its weights"):
+        trainer.on_train_epoch_end([{"loss": np.array(0.3)}])
+    assert not list(Path(trainer.output_folder).glob("*.pth"))
+
+
+def test_an_epoch_of_nothing_but_nan_ends_the_training(trainer):
+    with pytest.raises(FloatingPointError, match="its loss"):
+        trainer.on_train_epoch_end([{"loss": np.array(np.nan)}, {"loss": np.array(np.inf)}])
+
+
+def test_single_lost_steps_are_counted(trainer):
+    trainer.on_train_epoch_end([{"loss": np.array(value)} for value in (0.3, np.nan, 0.2)])
+    assert "in 1 of 3 steps" in log_of(trainer)
+
+
+def preprocessed(folder: Path, *cases: str, locations: dict) -> None:
+    properties = {"class_locations": locations}
+    layout = dict.fromkeys(("chunks", "blocks", "chunks_seg", "blocks_seg"), (1, *SHAPE))
+    for case in cases:
+        image, label = np.zeros((1, *SHAPE), np.float32), np.zeros((1, *SHAPE), np.int8)
+        nnUNetDatasetBlosc2.save_case(image, label, properties, str(folder / case), **layout)
+
+
+def test_a_prediction_that_is_nan_ends_the_training_before_any_mask_is_written(tmp_path):
+    preprocessed(tmp_path, "one", locations={})
+    predictor = SimpleNamespace(
+        plans_manager=None,
+        configuration_manager=None,
+        dataset_json={"file_ending": ".nii.gz"},
+        predict_sliding_window_return_logits=lambda image: torch.full((2, *SHAPE), torch.nan),
+    )
+    dataset = nnUNetDatasetBlosc2(str(tmp_path), ["one"])
+    folders = {"weak_label_folder": "", "output_folder": str(tmp_path / "masks")}
+    with pytest.raises(ValueError, match="prediction of one is NaN"):
+        write_pseudo_masks(predictor, dataset, **folders, log=lambda line: None, num_processes=1)
+    assert list((tmp_path / "masks").iterdir()) == []
+
+
+@pytest.fixture
+def three_cases(tmp_path, monkeypatch):
+    """Whose labels have foreground; ``empty`` names those whose pseudo-masks have none."""
+    empty = set()
+    preprocessed(tmp_path / "nnUNet_preprocessed", "a", "b", "c", locations={1: [[0, 1, 1, 1]]})
+    monkeypatch.setattr(pseudo_mask_trainer, "has_foreground", lambda folder, case: case not in empty)
+    return nnUNetDatasetBlosc2(str(tmp_path / "nnUNet_preprocessed"), ["a", "b", "c"]), empty
+
+
+def test_an_empty_pseudo_mask_is_named(trainer, three_cases):
+    dataset, empty = three_cases
+    empty.add("b")
+    trainer._refuse_empty_pseudo_masks(dataset, "")
+    assert "1 of 3 pseudo-masks have no foreground though the labels of their cases do: b." in log_of(trainer)
+
+
+def test_a_network_that_finds_no_lesion_ends_the_training(trainer, three_cases):
+    dataset, empty = three_cases
+    empty.update("ac")
+    with pytest.raises(ValueError, match="2 of 3 pseudo-masks have no foreground .*: a, c"):
+        trainer._refuse_empty_pseudo_masks(dataset, "")
+
+
+def test_files_that_nobody_reads_are_named(trainer, monkeypatch):
+    monkeypatch.setattr(trainer, "_training_cases", lambda: ["case_4"])
+    folder = Path(trainer.pseudo_mask_folder)
+    folder.mkdir()
+    for name in ("case_4.nii.gz", "case_4.seg.nrrd", "case_4 (copy).nii.gz"):
+        (folder / name).touch()
+    trainer._say_which_files_nobody_reads()
+    assert f"nobody reads case_4 (copy).nii.gz, case_4.seg.nrrd in {folder}" in log_of(trainer)
+
+
+# ---------------------------------------------------------------------------------------------------- damaged files
+
+
+def test_labels_that_are_missing_or_end_early_are_named_before_the_first_epoch(tmp_path):
+    generator = np.random.default_rng(0)
+    for case in "abc":
+        label = sitk.GetImageFromArray(generator.integers(3, size=(20, 30, 30)).astype(np.uint8))
+        sitk.WriteImage(label, str(tmp_path / f"{case}.nii.gz"))
+    (tmp_path / "a.nii.gz").unlink()
+    content = (tmp_path / "c.nii.gz").read_bytes()
+    (tmp_path / "c.nii.gz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"labels of 2 cases .*a\.nii\.gz.*c\.nii\.gz"):
+        refuse_damaged_labels(None, lambda case: str(tmp_path / f"{case}.nii.gz"), "abc")
+    refuse_damaged_labels(None, lambda case: str(tmp_path / f"{case}.nii.gz"), "b")
+
+
+@pytest.mark.parametrize("name", ["b.b2nd", "b_seg.b2nd", "b.pkl"])
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_preprocessed_files_that_end_early_are_named(name, share, tmp_path):
+    preprocessed(tmp_path, "a", "b", locations={(-1, 0, 1): []})
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    trainer = SimpleNamespace(
+        preprocessed_dataset_folder=str(tmp_path), label_manager=SimpleNamespace(all_labels=[0, 1]), dataset_json={}
+    )
+    refuse_labels_without_ignore(trainer, "a")
+    with pytest.raises(ValueError, match=f"case b in {tmp_path} cannot be read"):
+        refuse_labels_without_ignore(trainer, "ab")
+
+
+# --------------------------------------------------------------------------------------------------- several at once
+
+
+def test_a_second_training_of_a_fold_is_refused_and_changes_nothing(trainer, monkeypatch):
+    monkeypatch.setattr(files, "LOCK_AWAITED_S", 0.1)
+    checkpoint = Path(trainer.output_folder) / "checkpoint_latest.pth"
+    checkpoint.write_text("of the first")
+    with ExitStack() as trainer._held:
+        trainer._hold_folder()
+        holder = json.loads((Path(trainer.output_folder) / ".lock.json").read_text())["process"]
+        with pytest.raises(BlockingIOError, match=f"{trainer.output_folder} is in use by process {holder} on"):
+            make_trainer().run_training()
+    assert checkpoint.read_text() == "of the first"
+
+
+@pytest.fixture
+def one_of_two(trainer, monkeypatch):
+    """The first of two processes that train together."""
+    trainer.is_ddp = True
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "barrier", lambda: None)
+    return trainer
+
+
+def note_of_the_other(trainer, monkeypatch, text: str) -> None:
+    monkeypatch.setattr(pseudo_mask_trainer.os, "getppid", lambda: 7)
+    (Path(trainer.output_folder) / ".share_7_1_1").write_text(text)
+
+
+def test_a_process_ends_with_the_error_of_another(one_of_two, monkeypatch):
+    note_of_the_other(one_of_two, monkeypatch, "ValueError: the disk is full")
+    with pytest.raises(RuntimeError, match="process 1 of this training failed: ValueError: the disk is full"):
+        one_of_two._share_work(lambda: None)
+
+
+def test_a_process_that_fails_tells_the_others(one_of_two, monkeypatch):
+    note_of_the_other(one_of_two, monkeypatch, "")
+
+    def fail():
+        raise ValueError("out of order")
+
+    with pytest.raises(ValueError, match="out of order"):
+        one_of_two._share_work(fail)
+    assert (Path(one_of_two.output_folder) / ".share_7_1_0").read_text() == "ValueError: out of order"
+
+
+def test_processes_that_have_done_their_share_go_on(one_of_two, monkeypatch):
+    note_of_the_other(one_of_two, monkeypatch, "")
+    one_of_two._share_work(lambda: None)
+    assert not (Path(one_of_two.output_folder) / ".share_7_1_0").exists()
