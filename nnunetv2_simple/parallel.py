@@ -136,9 +136,12 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
     """Call a function with each of some arguments, in other processes while the next arguments are worked out.
 
     Args:
-        function: Called for its effect; what it raises is raised here.
+        function: Called for its effect; what it raises is raised here. Its first argument names the work.
         arguments: Taken no faster than the processes keep up with: at most two calls wait for a process.
         num_processes: With 1 or less this process does the work itself.
+
+    Raises:
+        ConnectionError: If a process is killed, naming what was in work.
     """
     if num_processes <= 1:
         for arguments_of_call in arguments:
@@ -146,15 +149,24 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
         return
     parent = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), **parent) as pool:
-        unfinished = set()
-        for arguments_of_call in arguments:
-            unfinished.add(pool.submit(function, *arguments_of_call))
-            is_queue_full = len(unfinished) >= num_processes + NUM_QUEUED
-            finished, unfinished = wait(unfinished, None if is_queue_full else 0, FIRST_COMPLETED)
-            for future in finished:
+        names, unfinished = {}, set()
+        try:
+            for arguments_of_call in arguments:
+                future = pool.submit(function, *arguments_of_call)
+                names[future] = str(arguments_of_call[0])[:200]
+                unfinished.add(future)
+                is_queue_full = len(unfinished) >= num_processes + NUM_QUEUED
+                finished, unfinished = wait(unfinished, None if is_queue_full else 0, FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                    del names[future]
+            for future in unfinished:
                 future.result()
-        for future in unfinished:
-            future.result()
+        except BrokenProcessPool as error:
+            raise ConnectionError(
+                f"a worker process was killed (out of memory?) while some worked on {', '.join(names.values())}: set "
+                f"nnUNet_def_n_proc to less than {num_processes}"
+            ) from error
 
 
 @cache

@@ -211,6 +211,11 @@ def test_what_fails_in_the_background_is_raised():
         in_background(divmod, [(1, 1), (1, 0)], num_processes=2)
 
 
+def test_what_was_in_work_when_a_background_process_was_killed_is_named():
+    with pytest.raises(ConnectionError, match="killed .* item 3.*nnUNet_def_n_proc to less than 2"):
+        in_background(die_of_item_3, [("item 1",), ("item 3",)], num_processes=2)
+
+
 @pytest.mark.parametrize("num_processes", [0, -1])
 def test_the_number_of_processes_must_be_positive(num_processes):
     with pytest.raises(ValueError, match=str(num_processes)), open_workers(num_processes=num_processes):

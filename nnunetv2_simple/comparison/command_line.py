@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 
 from nnunetv2_simple.arguments import add_option, existing_folder
@@ -27,10 +26,9 @@ from nnunetv2_simple.comparison.steps import shell_script
 from nnunetv2_simple.comparison.tables import write_tables
 from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.evaluation.metrics import TOLERANCE_MM
-from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.files import only_one, read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.report.page import write_report
 
-LOCK_AWAITED_S = 5.0  # commands of a run that was killed end within a second
 FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNet_results")
 
 
@@ -143,25 +141,23 @@ def compare(comparison: Comparison, *, report_only: bool) -> None:
 
     Raises:
         CommandError: If one of nnU-Net's commands fails.
-        ValueError: If the output folder holds a comparison of other settings or is being written to, if a trainer
-            cannot be found, if a prediction does not fit its reference, or if there is nothing to report.
+        ValueError: If the output folder holds a comparison of other settings, if a trainer cannot be found, if a
+            prediction does not fit its reference, or if there is nothing to report.
+        BlockingIOError: If another comparison writes to the output folder, or shares a step that is missing.
     """
     folder, say = comparison.output_folder, partial(print, file=sys.stderr, flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=LOCK_AWAITED_S):
-            for place in (folder, *folder.glob("costs"), *folder.glob("scores/*")):
-                remove_partial_files(place)
-            remember_settings(comparison)
-            if not report_only:
-                run_missing(comparison)
-            scores = score_predictions(comparison, say)
-            if not scores:
-                raise ValueError(f"there are no predictions of all test cases in {folder} yet")
-            write_tables(collect_results(comparison, scores), folder)
-            write_report(folder / "comparison.json", folder / "report.html")
-    except Timeout as error:
-        raise ValueError(f"another run is at work in {folder}: wait until it has ended") from error
+    with only_one(folder / ".lock", str(folder)):
+        for place in (folder, *folder.glob("costs"), *folder.glob("scores/*")):
+            remove_partial_files(place)
+        remember_settings(comparison)
+        if not report_only:
+            run_missing(comparison)
+        scores = score_predictions(comparison, say)
+        if not scores:
+            raise ValueError(f"there are no predictions of all test cases in {folder} yet")
+        write_tables(collect_results(comparison, scores), folder)
+        write_report(folder / "comparison.json", folder / "report.html")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

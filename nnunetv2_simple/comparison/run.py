@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,7 @@ from nnunetv2_simple.comparison.datasets import SPLITS_FILE, weak_splits
 from nnunetv2_simple.comparison.settings import Command, Comparison
 from nnunetv2_simple.comparison.steps import TRAINER_FOLDERS_VARIABLE, Step, searched_trainer_folders, steps
 from nnunetv2_simple.comparison.training_state import is_trained, note_costs, num_epochs_done, read_costs
-from nnunetv2_simple.files import save_json_atomically, written_atomically
+from nnunetv2_simple.files import only_one, save_json_atomically, written_atomically
 from nnunetv2_simple.nnunet.training_log import last_epoch_line
 
 WATCHED_EVERY_S = 1.0
@@ -51,13 +51,19 @@ def run_missing(comparison: Comparison) -> None:
     Raises:
         CommandError: If one of nnU-Net's commands fails. What is done stays done.
         ValueError: If a trainer cannot be found.
+        BlockingIOError: If another comparison runs one of the trainings or prepares one of the datasets.
     """
     check_trainers(comparison)
     splits_file = comparison.preprocessed / comparison.datasets["weak"] / SPLITS_FILE
     if comparison.has_folds and not splits_file.is_file():
         save_json_atomically(weak_splits(comparison), splits_file)
     missing = [step for step in steps(comparison) if not step.is_done()]
-    with Progress(len(missing)) as progress:
+    with ExitStack() as held:
+        for folder in sorted({step.shared_folder for step in missing if step.shared_folder}):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(only_one(folder / ".comparison.lock", str(folder)))
+        missing = [step for step in missing if not step.is_done()]
+        progress = held.enter_context(Progress(len(missing)))
         for step in missing:
             progress.begin(step.title)
             run_step(step, comparison, progress.show)

@@ -37,6 +37,7 @@ class Step:
         is_done: Whether that is done.
         commands_now: What does it now: an earlier attempt may have left something.
         training: The training that it runs; None for other steps.
+        shared_folder: What it writes to and other comparisons may write to as well; None if nothing.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Step:
     is_done: Callable[[], bool]
     commands_now: Callable[[], list[Command]]
     training: Training | None = None
+    shared_folder: Path | None = None
 
 
 def steps(comparison: Comparison) -> list[Step]:
@@ -101,7 +103,8 @@ def preparations(comparison: Comparison, *, of_converted: bool = True) -> list[S
 
 def _preparations_of(comparison: Comparison, dataset: str, kind: str) -> Iterator[Step]:
     def step(title: str, *commands: Command, is_done: Callable[[], bool]) -> Step:
-        return Step(f"{dataset}: {title}", f"prepare__{dataset}", commands, is_done, lambda: list(commands))
+        title, log = f"{dataset}: {title}", f"prepare__{dataset}"
+        return Step(title, log, commands, is_done, lambda: list(commands), shared_folder=preprocessed)
 
     def copy(source: Path, target: Path, is_done: Callable[[], bool]) -> Step:
         commands = ("mkdir", "-p", str(target.parent)), ("cp", str(source), str(target))
@@ -152,6 +155,7 @@ def _preprocessing_step(comparison: Comparison, dataset: str, processes: Command
         (command,),
         is_done,
         lambda: [("touch", str(marker)), command, ("rm", str(marker))],
+        shared_folder=folder.parent,
     )
 
 
@@ -175,6 +179,7 @@ def _training_step(comparison: Comparison, training: Training) -> Step:
         partial(is_trained, training),
         commands_now,
         training,
+        training.folder,
     )
 
 

@@ -97,6 +97,8 @@ def convert_dataset(
     part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
     check_dataset(cases, conversion, overwrite=overwrite, num_parts=num_parts)  # nothing is written before
     folder, failures = conversion.dataset_folder, {}
+    if _is_finished(cases, conversion, overwrite=overwrite):
+        return failures
     with (
         open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run,
         locked(conversion.folders, part_id=part_id, num_parts=num_parts),
@@ -156,6 +158,13 @@ def cases_of_part(cases: Sequence[Case], *, part_id: int, num_parts: int) -> lis
     if not 0 <= part_id < num_parts:
         raise ValueError(f"part ids run from 0 to the number of parts - 1, got part {part_id} of {num_parts}")
     return sorted(cases, key=lambda case: case.identifier)[part_id::num_parts]
+
+
+def _is_finished(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool) -> bool:
+    """Tell whether there is nothing to do, so that a dataset that cannot be written to is as good as any."""
+    is_complete = all((folder / "dataset.json").is_file() for folder in conversion.folders)  # they are written last
+    has_own_split = any(case.is_validation for case in cases)  # which may have changed
+    return is_complete and not overwrite and not has_own_split and all(_is_done(case, conversion) for case in cases)
 
 
 def _is_done(case: Case, conversion: Conversion) -> bool:

@@ -128,6 +128,13 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
         _write_dataset_jsons(training, conversion)
 
 
+def classes_without_lesion(conversion: Conversion) -> list[str]:
+    """Return the classes of a finished dataset of which no training case has a lesion."""
+    cases = read_json(conversion.dataset_folder / "provenance.json")["cases"].values()
+    labels = {lesion["label"] for case in cases for lesion in case.get("lesions", [])}
+    return [name for name, label in conversion.labels.items() if label not in labels]
+
+
 def _provenance(record: Mapping) -> dict:
     return {key: value for key, value in record.items() if key not in LEFT_OUT}
 

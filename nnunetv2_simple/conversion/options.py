@@ -21,6 +21,7 @@ from nnunetv2_simple.conversion.convert import (
     dropped_cases,
     examine_cases,
 )
+from nnunetv2_simple.conversion.dataset_files import classes_without_lesion
 from nnunetv2_simple.conversion.new_images import describe_new_images
 from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
 
@@ -164,6 +165,8 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     if not (conversion.dataset_folder / "dataset.json").exists():
         print("There is no dataset.json yet: it is written once no case is left, if there is one to train on.")
     else:
+        if empty := classes_without_lesion(conversion):
+            print(f"WARNING: no training case has a lesion of the class {', '.join(empty)}", file=sys.stderr)
         print(describe_new_images(conversion))
     return 1 if failures else 0
 

@@ -113,6 +113,19 @@ def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -
             )
 
 
+def classes_without_foreground(trainer: nnUNetTrainer, cases: Sequence[str]) -> list[str]:
+    """Return the classes that no voxel of any of some cases is labelled with."""
+    dataset = open_dataset(trainer.preprocessed_dataset_folder, cases)
+    missing = {label: name for name, label in trainer.dataset_json["labels"].items()}
+    missing = {label: name for label, name in missing.items() if label in trainer.label_manager.foreground_labels}
+    for case in case_identifiers(dataset):
+        *_, properties = load_preprocessed_case(dataset, case)
+        missing = {
+            label: name for label, name in missing.items() if not len(properties["class_locations"].get(label, ()))
+        }
+    return list(missing.values())
+
+
 def refuse_damaged_labels(trainer: nnUNetTrainer, label_file: Callable[[str], str], cases: Sequence[str]) -> None:
     """Read the label of every case whole: nnU-Net would need those for validation only after the last epoch.
 

@@ -13,7 +13,8 @@ Every step may be interrupted and repeated.
 """
 
 import inspect
-from functools import wraps
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from nnunetv2_simple.nnunet.training_log import PHASE_IN_LOG
 from nnunetv2_simple.nnunet.versions import logged_values
 from nnunetv2_simple.parallel import children_end_on_sigterm
 from nnunetv2_simple.training.checks import (
+    classes_without_foreground,
     naming_plans_and_dataset_json,
     refuse_damaged_labels,
     refuse_damaged_plans,
@@ -74,6 +76,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         self._iteration = 0
         for key in LOGGED_TERMS:
             logged_values(self)[key] = []
+        self.logger.plot_progress_png = partial(self._try_to_plot, self.logger.plot_progress_png)
 
     @property
     def phase(self) -> Phase:
@@ -194,8 +197,17 @@ class PhasedTrainer(PseudoMaskTrainer):
             return
         self._hold_folder()
         self._remove_half_written_files()
-        cases = sorted(set().union(*self.do_split()))  # the first to ask for the split writes splits_final.json
+        try:
+            training, validation = self.do_split()  # the first to ask for it writes splits_final.json
+        except ValueError as error:
+            raise ValueError(
+                f"nnU-Net cannot split the cases of {self.preprocessed_dataset_folder_base} into five folds: {error}. "
+                f"With fewer than five cases train fold 'all', or write splits_final.json"
+            ) from error
+        cases = sorted({*training, *validation})
         refuse_labels_without_ignore(self, cases)
+        if empty := classes_without_foreground(self, training):
+            self.print_to_log_file(f"WARNING: no training case has a voxel of the class {', '.join(empty)}")
         refuse_damaged_labels(self, self._weak_label_file, cases)
         if any(phase.walks_again for phase in self.phases):
             self._say_where_pseudo_masks_come_from()
@@ -259,7 +271,7 @@ class PhasedTrainer(PseudoMaskTrainer):
     def on_epoch_end(self) -> None:
         super().on_epoch_end()
         if self.local_rank == 0:
-            plot_phases(self.phases, logged_values(self), self.output_folder)
+            self._try_to_plot(plot_phases, self.phases, logged_values(self), self.output_folder)
         if self._starts_phase() and self.current_epoch < self.num_epochs:
             self._save_checkpoint_before_epoch("checkpoint_latest.pth")
             previous = self.phases[self.phases.index(self.phase) - 1]
@@ -269,6 +281,13 @@ class PhasedTrainer(PseudoMaskTrainer):
             self._begin_phase()
             if needs_other_batches:
                 self.dataloader_train, self.dataloader_val = self.get_dataloaders()
+
+    def _try_to_plot(self, plot: Callable, *arguments) -> None:
+        """Plot, or say why not: no plot is worth the end of a training."""
+        try:
+            plot(*arguments)
+        except Exception as error:  # noqa: BLE001 (of matplotlib's, fonts or files)
+            self.print_to_log_file(f"WARNING: no plot was written: {type(error).__name__}: {error}")
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         self._close_feature_tap()

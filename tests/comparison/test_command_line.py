@@ -141,7 +141,7 @@ def test_a_failing_command_ends_the_comparison(folder, capsys, monkeypatch):
 
 
 def test_two_runs_cannot_write_to_one_folder(folder, capsys, monkeypatch):
-    monkeypatch.setattr("nnunetv2_simple.comparison.command_line.LOCK_AWAITED_S", 0.5)
+    monkeypatch.setattr("nnunetv2_simple.files.LOCK_AWAITED_S", 0.5)
     (folder / "out").mkdir()
     holder = "import sys, time; from filelock import FileLock\n"
     holder += "with FileLock(sys.argv[1]): print('locked', flush=True); time.sleep(60)"
@@ -150,7 +150,7 @@ def test_two_runs_cannot_write_to_one_folder(folder, capsys, monkeypatch):
     try:
         assert process.stdout.readline() == "locked\n"
         assert main(words(folder, "-methods", "pce", "--report-only")) == 2
-        assert "another run is at work" in capsys.readouterr().err
+        assert "is in use by another process" in capsys.readouterr().err
     finally:
         process.kill()
         process.communicate()

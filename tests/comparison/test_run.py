@@ -3,6 +3,7 @@
 import pytest
 from support.comparison_files import make_comparison, write_checkpoint, write_environment
 
+from nnunetv2_simple import files
 from nnunetv2_simple.comparison import run
 from nnunetv2_simple.comparison.run import CommandError, Progress, run_command, run_step
 from nnunetv2_simple.comparison.steps import steps
@@ -47,6 +48,19 @@ def test_a_step_that_leaves_nothing_is_an_error(tmp_path, monkeypatch):
     )
     run_step(step, comparison, print)
     assert [command[-1] for command in ran] == ["cpu", "--c"]
+
+
+def test_a_training_that_another_comparison_runs_is_not_begun(tmp_path, monkeypatch):
+    write_environment(tmp_path)
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    monkeypatch.setattr(files, "LOCK_AWAITED_S", 0.1)
+    monkeypatch.setattr(run, "check_trainers", lambda comparison: None)
+    monkeypatch.setattr(run, "run_step", lambda *_: pytest.fail("a step was run"))
+    comparison = make_comparison(tmp_path, "full")
+    folder = next(step.training.folder for step in steps(comparison) if step.training)
+    folder.mkdir(parents=True)
+    with files.only_one(folder / ".comparison.lock", "it"), pytest.raises(BlockingIOError, match=f"{folder} is in use"):
+        run.run_missing(comparison)
 
 
 def test_logs_get_one_line_per_step_and_one_every_five_minutes(capsys, monkeypatch):

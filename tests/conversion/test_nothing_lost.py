@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from support.conversion_cases import files_below, run, tumor_mask, write_points, write_single_channel_case
+from support.processes import members
 
 from nnunetv2_simple import files
 from nnunetv2_simple.conversion.dataset_files import locked
@@ -235,17 +236,18 @@ def test_workers_end_with_a_killed_conversion_and_its_rerun_begins_at_once(folde
     assert convert(folder, monkeypatch, "-a", folder / "clicks", *TWIN) == 0
 
 
+@pytest.mark.slow
+def test_a_conversion_killed_at_a_random_moment_goes_on_to_the_same_dataset(tmp_path):
+    """Forty kills are a matter of minutes: python tests/support/conversion_killer.py 40 SEED FOLDER."""
+    script = Path(__file__).parents[1] / "support" / "conversion_killer.py"
+    environment = os.environ | {"PYTHONPATH": str(script.parents[1])}
+    subprocess.run([sys.executable, script, "2", "0", tmp_path], env=environment, check=True, timeout=600)
+    kills = json.loads((tmp_path / "kills.json").read_text())
+    assert [(kill["orphans"], kill["status"], kill["is_whole"]) for kill in kills] == [(0, 0, True)] * 2
+
+
 def workers_of(group: int) -> list[int]:
-    """Return the other processes of a process group."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, process_group = stat.read_text().rsplit(")", 1)[1].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(process_group) == group and int(stat.parent.name) != group and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
+    return [process for process in members(group) if process != group]
 
 
 def wait_until(condition, timeout_s=120):
@@ -255,7 +257,24 @@ def wait_until(condition, timeout_s=120):
         time.sleep(0.05)
 
 
-# ------------------------------------------------------------------------------------------------- other file systems
+# ------------------------------------------------------------------------------------------- read only, other systems
+
+
+def test_a_finished_dataset_is_not_written_to(folder, monkeypatch):
+    """So it may be read-only."""
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(files, "written_atomically", refuse)
+    monkeypatch.setattr(files.FileLock, "acquire", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert convert(folder, monkeypatch, *TWIN) == 0
+
+
+def test_a_class_without_a_lesion_is_warned_of(folder, monkeypatch, capsys):
+    assert convert(folder, monkeypatch, *TWIN, "--overwrite", "-labels", "tumor=1", "node=2") == 0
+    assert "no training case has a lesion of the class node\n" in capsys.readouterr().err
 
 
 def test_folders_may_lie_on_another_file_system(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
 """One of the processes that train together, as nnU-Net's run_ddp starts them, but with gloo on the CPU.
 
-    python distributed_training.py RANK WORLD_SIZE PORT steps|train OUTPUT.json
+    python distributed_training.py RANK WORLD_SIZE PORT steps|train|fail OUTPUT.json
 
-"steps" takes one training step in each phase that learns weak labels, "train" goes through a whole training.
+"steps" takes one training step in each phase that learns weak labels, "train" goes through a whole training, "fail"
+through one whose last process fails when pseudo-masks are written.
 """
 
 import json
@@ -68,12 +69,20 @@ def train() -> dict:
     return {"weights": checksums(trainer), "share": trainer._own_share(trainer._training_cases())}
 
 
+def fail() -> dict:
+    trainer = make_trainer()
+    if trainer.local_rank == dist.get_world_size() - 1:
+        trainer._converted_dataset = lambda: 1 / 0
+    trainer.run_training()
+    return {}
+
+
 def main(rank: str, world_size: str, port: str, what: str, output: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     if int(world_size) > 1:
         dist.init_process_group("gloo", rank=int(rank), world_size=int(world_size))
         trainer_module.DDP = lambda network, device_ids: DistributedDataParallel(network)  # a CPU has no device ids
-    Path(output).write_text(json.dumps({"steps": steps, "train": train}[what]()))
+    Path(output).write_text(json.dumps({"steps": steps, "train": train, "fail": fail}[what]()))
     if int(world_size) > 1:
         dist.destroy_process_group()
 

@@ -4,6 +4,9 @@ Once it has come to its end, another one begins.
 
     python training_killer.py NUM_KILLS SEED OUTPUT.json
 
+Checkpoints are saved every epoch, so that trainings are resumed inside of every phase. Half of the kills hit the
+process alone, as the system's do where memory runs out: its workers must end as well.
+
 Every attempt is a fork of this process, which has imported everything, so that it starts at once. Files are written
 with a pause in their middle: otherwise hardly a kill would find one half-written.
 """
@@ -12,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -24,6 +26,9 @@ import SimpleITK as sitk
 import torch
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.run.run_training import run_training
+
+from nnunetv2_simple.training.trainer import PhasedTrainer
+from support.processes import kill
 
 TRAINER, PLANS = "SimPLeTrainer_Tiny", "nnUNetPlans_tiny"
 LONGEST_ATTEMPT_S, PAUSE_S = 10.0, 0.25
@@ -51,8 +56,18 @@ def write_with_a_pause() -> None:
     torch.save, sitk.WriteImage = slow_save, slow_write
 
 
-def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool]) -> bool:
-    """Train until it is over; whether the training came to its end before it was killed."""
+def save_every_epoch() -> None:
+    initialize = PhasedTrainer.initialize
+
+    def initialize_and_save_often(trainer) -> None:
+        initialize(trainer)
+        trainer.save_every = 1
+
+    PhasedTrainer.initialize = initialize_and_save_often
+
+
+def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool], alone: bool) -> tuple[bool, int]:
+    """Train until it is over; whether the training came to its end before, and how many processes outlived it."""
     log.touch()
     child = os.fork()
     if child == 0:
@@ -61,6 +76,7 @@ def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool]) -> bool:
         os.dup2(output, 1)
         os.dup2(output, 2)
         write_with_a_pause()
+        save_every_epoch()
         try:
             run_training("501", "3d_fullres", 0, TRAINER, PLANS, continue_training=go_on, device=torch.device("cpu"))
         except BaseException:
@@ -74,11 +90,9 @@ def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool]) -> bool:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             assert status == 0, log.read_text()[-5000:]
-            return True
+            return True, 0
         time.sleep(0.01)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    return False, kill(child, alone=alone)
 
 
 def after(seconds: float) -> Callable[[], bool]:
@@ -116,11 +130,13 @@ def main(num_kills: str, seed: str, output: str) -> None:
         starts_anew = number == 0 or report[-1]["finished"]
         if starts_anew:
             shutil.rmtree(fold, ignore_errors=True)
-        finished = attempt(log, go_on=not starts_anew, is_over=moments[number % 2])
+        options = {"is_over": moments[number % 2], "alone": number % 4 < 2}
+        finished, orphans = attempt(log, go_on=not starts_anew, **options)
         report.append(
             {
                 "starts_anew": starts_anew,
                 "finished": finished,
+                "orphans": orphans,
                 "epochs": [int(epoch) for epoch in re.findall(r": Epoch (\d+) *\n", log.read_text())],
                 "half_written": sorted(str(file.relative_to(fold)) for file in fold.rglob("*partial*")),
                 "latest": readable_epoch(fold / "checkpoint_latest.pth"),

@@ -22,8 +22,8 @@ def environment(tmp_path_factory) -> NNUNetEnvironment:
     return build_environment(tmp_path_factory.mktemp("distributed"))
 
 
-def run(environment: NNUNetEnvironment, what: str, *, world_size: int) -> list[dict]:
-    """Return what each process reports."""
+def run(environment: NNUNetEnvironment, what: str, *, world_size: int, status: int = 0) -> list[Path]:
+    """Return the files with what each process reports; all must end with a status."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,14 +38,18 @@ def run(environment: NNUNetEnvironment, what: str, *, world_size: int) -> list[d
         for rank, output in enumerate(outputs)
     ]
     for process, output in zip(processes, outputs, strict=True):
-        assert process.wait(timeout=900) == 0, output.with_suffix(".log").read_text()[-5000:]
+        assert process.wait(timeout=900) == status, output.with_suffix(".log").read_text()[-5000:]
+    return outputs
+
+
+def reports(outputs: list[Path]) -> list[dict]:
     return [json.loads(output.read_text()) for output in outputs]
 
 
 @pytest.fixture(scope="module")
 def steps(environment) -> list[dict]:
     """One process alone, then the two that share the work."""
-    return run(environment, "steps", world_size=1) + run(environment, "steps", world_size=2)
+    return reports(run(environment, "steps", world_size=1) + run(environment, "steps", world_size=2))
 
 
 @pytest.mark.parametrize("phase", ["train", "finetune"])
@@ -64,7 +68,7 @@ def test_sampled_voxels_differ_by_rank(steps):
 
 @pytest.fixture(scope="module")
 def trained(environment) -> list[dict]:
-    return run(environment, "train", world_size=2)
+    return reports(run(environment, "train", world_size=2))
 
 
 def test_both_processes_end_with_the_same_weights(trained):
@@ -94,3 +98,10 @@ def test_checkpoints_of_every_phase_are_written_once(environment, trained):
     weights = torch.load(fold / "checkpoint_final.pth", weights_only=False)["network_weights"]
     sums = [tensor.double().abs().sum().item() for tensor in weights.values()]
     np.testing.assert_allclose(sums, trained[0]["weights"], rtol=1e-12)
+
+
+def test_all_processes_end_with_the_error_of_the_one_that_fails(environment):
+    outputs = run(environment, "fail", world_size=2, status=1)
+    logs = [output.with_suffix(".log").read_text() for output in outputs]
+    assert "RuntimeError: process 1 of this training failed: ZeroDivisionError" in logs[0]
+    assert "ZeroDivisionError" in logs[1]

@@ -15,7 +15,11 @@ from support.plain_trainers import make_trainer, nnunet_folders, plans  # noqa: 
 
 from nnunetv2_simple import files
 from nnunetv2_simple.training import pseudo_mask_trainer
-from nnunetv2_simple.training.checks import refuse_damaged_labels, refuse_labels_without_ignore
+from nnunetv2_simple.training.checks import (
+    classes_without_foreground,
+    refuse_damaged_labels,
+    refuse_labels_without_ignore,
+)
 from nnunetv2_simple.training.pseudo_masks import write_pseudo_masks
 
 SHAPE = (4, 6, 8)
@@ -107,6 +111,36 @@ def test_files_that_nobody_reads_are_named(trainer, monkeypatch):
         (folder / name).touch()
     trainer._say_which_files_nobody_reads()
     assert f"nobody reads case_4 (copy).nii.gz, case_4.seg.nrrd in {folder}" in log_of(trainer)
+
+
+def test_a_class_that_no_case_has_is_named(trainer, tmp_path):
+    preprocessed(tmp_path, "a", "b", locations={1: [[0, 1, 1, 1]], 2: []})
+    fake = SimpleNamespace(
+        preprocessed_dataset_folder=str(tmp_path),
+        dataset_json={"labels": {"background": 0, "tumor": 1, "node": 2, "ignore": 3}},
+        label_manager=SimpleNamespace(foreground_labels=[1, 2]),
+    )
+    assert classes_without_foreground(fake, "ab") == ["node"]
+
+
+def test_a_plot_that_cannot_be_written_does_not_end_a_training(trainer):
+    def fail(*_):
+        raise OSError("no room for a plot")
+
+    trainer._try_to_plot(fail)
+    Path(trainer.output_folder, "progress.png").mkdir()
+    trainer.logger.plot_progress_png(trainer.output_folder)
+    assert "no room for a plot" in log_of(trainer)
+    assert "progress.png" in log_of(trainer)
+
+
+def test_too_few_cases_for_five_folds_are_said(trainer, monkeypatch):
+    def draw():
+        raise ValueError("Cannot have number of splits n_splits=5 greater than the number of samples: 3.")
+
+    monkeypatch.setattr(trainer, "do_split", draw)
+    with pytest.raises(ValueError, match="samples: 3.. With fewer than five cases train fold 'all'"):
+        trainer.run_training()
 
 
 # ---------------------------------------------------------------------------------------------------- damaged files

@@ -29,7 +29,7 @@ def kills(environment) -> list[dict]:
     output = environment.folder / "kills.json"
     process = subprocess.run(
         [sys.executable, SCRIPT, str(NUM_KILLS), str(SEED), output],
-        env=os.environ | environment.variables | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | environment.variables | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])},
         capture_output=True,
         text=True,
     )
@@ -49,6 +49,10 @@ def test_kills_find_files_half_written(kills):
     half_written = [file for kill in kills for file in kill["half_written"]]
     assert [file for file in half_written if file.endswith(".pth")]
     assert [file for file in half_written if file.startswith("pseudo_masks/")]
+
+
+def test_no_process_outlives_its_training(kills):
+    assert [kill["orphans"] for kill in kills] == [0] * NUM_KILLS
 
 
 def test_every_attempt_goes_on_where_the_last_checkpoint_left_off(kills):

@@ -6,25 +6,12 @@ import time
 
 import pytest
 from support.nnunet_environment import NNUNetEnvironment, build_environment
+from support.processes import members
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> NNUNetEnvironment:
     return build_environment(tmp_path_factory.mktemp("sigterm"))
-
-
-def members(group: int) -> list[int]:
-    """Return the processes of a process group that still run."""
-    found = []
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{process}/stat") as stream:
-                state, _, process_group = stream.read().rsplit(")", 1)[1].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(process_group) == group and state != "Z":
-            found.append(int(process))
-    return found
 
 
 @pytest.mark.parametrize(
