@@ -44,7 +44,7 @@ def converted(tmp_path_factory):
     write_single_channel_case(folder, CASE)
     write_points(folder / CLICKS, extreme_points_from_mask(tumor_mask()))
     with pytest.MonkeyPatch.context() as patch:
-        assert convert(folder, patch) == 0
+        assert convert(folder, folder, patch) == 0
     return folder
 
 
@@ -54,11 +54,10 @@ def folder(converted, tmp_path):
     return tmp_path
 
 
-def convert(folder, monkeypatch, *options):
-    sources = ("-i", folder / "images", "-m", folder / "masks", "-a", folder / "clicks")
-    return run(
-        monkeypatch, folder / "raw", *sources, *("-d", 5, "-n", "Again", "-dense", 6, "-recipe", "paper"), *options
-    )
+def convert(sources, folder, monkeypatch):
+    """Convert to a folder; the records name the sources, so these must be the same ones again."""
+    words = ["-i", sources / "images", "-m", sources / "masks", "-a", sources / "clicks", "-recipe", "paper"]
+    return run(monkeypatch, folder / "raw", *words, "-d", 5, "-n", "Again", "-dense", 6)
 
 
 def damage_file(file, damage):
@@ -72,24 +71,24 @@ def damage_file(file, damage):
 def test_damaged_input_is_named(file, damage, folder, monkeypatch, capsys):
     shutil.rmtree(folder / "raw")
     damage_file(folder / file, damage)
-    assert convert(folder, monkeypatch) != 0
+    assert convert(folder, folder, monkeypatch) != 0
     assert CASE in capsys.readouterr().err
     assert not (folder / WEAK / "dataset.json").exists()
 
 
 @pytest.mark.parametrize(("file", "damage"), OUTPUT)
-def test_damaged_output_is_made_anew(file, damage, folder, monkeypatch):
+def test_damaged_output_is_made_anew(file, damage, converted, folder, monkeypatch):
     before = files_below(folder / "raw")
     damage_file(folder / file, damage)
-    assert convert(folder, monkeypatch) == 0
+    assert convert(converted, folder, monkeypatch) == 0
     assert files_below(folder / "raw") == before
 
 
 @pytest.mark.parametrize(("file", "damage"), SUMMARY)
-def test_a_damaged_record_or_dataset_json_is_made_anew_or_named(file, damage, folder, monkeypatch, capsys):
+def test_a_damaged_record_or_dataset_json_is_made_anew_or_named(file, damage, converted, folder, monkeypatch, capsys):
     before = files_below(folder / "raw")
     damage_file(folder / file, damage)
-    if convert(folder, monkeypatch) == 0:
+    if convert(converted, folder, monkeypatch) == 0:
         assert files_below(folder / "raw") == before
     else:
         assert f"{WEAK}" in capsys.readouterr().err
