@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnunetv2_simple.images import read_volume
+
 WALKER_FOLDER = "walkerTr"
 
 
@@ -46,13 +48,14 @@ def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels
 
     Raises:
         FileNotFoundError: If a file is missing.
+        ValueError: If a file cannot be read whole.
     """
     files = [walker_file(dataset_folder, case, label) for label in foreground_labels]
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f"the random walker's probabilities of case {case} are missing, expected {missing[0]}: convert it again"
         )
-    foreground = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files]) / np.float32(255)
+    foreground = np.stack([sitk.GetArrayFromImage(read_volume(str(file))) for file in files]) / np.float32(255)
     background = (1 - foreground).prod(axis=0, keepdims=True)  # no lesion of any label claims the voxel
     probabilities = np.concatenate((background, foreground))
     return probabilities / probabilities.sum(axis=0)

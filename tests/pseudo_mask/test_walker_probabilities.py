@@ -46,6 +46,14 @@ def test_missing_probabilities_are_named(tmp_path):
         read_walker_probabilities(tmp_path, "a", [1, 2])
 
 
+def test_probabilities_that_end_early_are_named(tmp_path):
+    store(tmp_path, "case", np.random.default_rng(0).random((9, 20, 20)))
+    file = walker_file(tmp_path, "case", 1)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ValueError, match="walkerTr/case_0001.nii.gz"):
+        read_walker_probabilities(tmp_path, "case", [1])
+
+
 def test_the_digest_is_that_of_the_voxels():
     label = np.arange(24).reshape(2, 3, 4) % 3
     assert label_digest(label.astype(np.uint8)) == label_digest(label.astype(np.float32))

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,10 @@ def start(folder: Path, raw: Path) -> int:
         status = 1
         try:
             status = convert([*sources, "-d", "5", "-n", "Killed", "-dense", "6", "-np", "2"])
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(status)
     while os.getpgid(child) != child:  # its session is not its own yet
         time.sleep(0.001)
@@ -67,7 +71,7 @@ def main(num_kills: str, seed: str, place: str) -> None:
         report.append(
             {"finished": finished, "orphans": orphans, "files": num_files, "status": status, "is_whole": is_whole}
         )
-        shutil.rmtree(raw)
+        shutil.rmtree(raw, ignore_errors=True)
         (folder / "kills.json").write_text(json.dumps(report, indent=1))
 
 

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-ORPHANS_END_WITHIN_S = 30
+ORPHANS_END_WITHIN_S = 120  # workers that have just begun import their packages first
 
 
 def members(group: int) -> list[int]:

@@ -138,7 +138,7 @@ def test_a_mask_that_ends_early_is_refused(share, relabel, tmp_path):
     sitk.WriteImage(noise, str(mask_file(tmp_path, "two")))
     content = mask_file(tmp_path, "two").read_bytes()
     mask_file(tmp_path, "two").write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match="two.nii.gz cannot be used: .*(empty|ends early)"):
+    with pytest.raises(ValueError, match="two.nii.gz cannot be used"):
         relabel()
 
 
