@@ -204,7 +204,8 @@ def test_a_corrected_pseudo_mask_is_what_the_retraining_learns(environment, fold
             configuration,
             label_manager,
             mask_folder=str(fold / "pseudo_masks"),
-            mask_file_ending=".nii.gz",
+            weak_label_folder=str(environment.preprocessed / "gt_segmentations"),
+            file_ending=".nii.gz",
             output_folder=str(fold / "pseudo_masks_preprocessed"),
         )
 
