@@ -58,7 +58,7 @@ def locked(folders: Sequence[Path], *, part_id: int = 0, num_parts: int = 1) -> 
     """
     with ExitStack() as held:
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
             gate, what = only_one(folder / LOCK, str(folder)), f"part {part_id} of {num_parts} of {folder}"
             own = folder / f"{LOCK}_part_{part_id}_of_{num_parts}"
             with ExitStack() as while_looking:

@@ -111,7 +111,7 @@ steps_left = int(sys.argv[2])
 def dying(function):
     def step(*arguments, **options):
         global steps_left
-        steps_left -= 1
+        steps_left -= not any(".lock" in str(argument) for argument in arguments)
         if steps_left < 0:
             os.kill(os.getpid(), 9)
         return function(*arguments, **options)
