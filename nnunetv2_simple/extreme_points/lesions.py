@@ -119,14 +119,25 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
                 if len(labels) == 1 and len(stated) > 1:
                     raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
                 with error_context(annotation.title):
-                    points, axes, warnings = clicked_extreme_points(annotation, image)
                     label = _class_label(annotation, lesion_name(Path(file), case), labels)
-                    source = BOUNDING_BOX if annotation.is_box else EXTREME_POINTS
-                    lesion = Lesion(points, label, source, file, axes, (), annotation.strokes, annotation.seconds)
-                    box = LesionBox(points, shape=image.GetSize()[::-1], spacing_mm=spacing_zyx_mm(image), axes=axes)
-                    warnings += (*_overlap_warnings(lesion, lesions), *stroke_warnings(lesion.strokes, box))
-                    lesions.append(replace(lesion, warnings=warnings))
+                    lesions.append(lesion_of(annotation, image, label=label, file=file, others=lesions))
     return lesions
+
+
+def lesion_of(
+    annotation: Annotation, image: sitk.Image, *, label: int, file: str, others: Sequence[Lesion] = ()
+) -> Lesion:
+    """Return the lesion that an annotation means, with warnings about it and about the others beside it.
+
+    Raises:
+        ValueError: If its points lie outside the image or contradict their names.
+    """
+    points, axes, warnings = clicked_extreme_points(annotation, image)
+    source = BOUNDING_BOX if annotation.is_box else EXTREME_POINTS
+    lesion = Lesion(points, label, source, file, axes, (), annotation.strokes, annotation.seconds)
+    box = LesionBox(points, shape=image.GetSize()[::-1], spacing_mm=spacing_zyx_mm(image), axes=axes)
+    warnings += (*_overlap_warnings(lesion, others), *stroke_warnings(lesion.strokes, box))
+    return replace(lesion, warnings=warnings)
 
 
 def _overlap_warnings(lesion: Lesion, others: Sequence[Lesion]) -> Iterator[str]:

@@ -97,16 +97,22 @@ def annotation_effort(provenance: Mapping) -> dict | None:
         provenance: Of the weak dataset, see :mod:`nnunetv2_simple.conversion.dataset_files`.
 
     Returns:
-        The numbers of ``lesions``, ``cases``, ``clicks`` and ``slices``; None without lesions.
+        The numbers of ``lesions``, ``cases``, ``clicks`` and ``slices``, and how long it took where that was noted:
+        ``timed`` lesions, their ``median_s`` and ``total_s``; None without lesions.
     """
     cases = [case["lesions"] for case in provenance.get("cases", {}).values() if case.get("lesions")]
     z = [[point[0] for point in lesion["extreme_points_zyx"]] for lesions in cases for lesion in lesions]
+    noted = [lesion.get("seconds") for lesions in cases for lesion in lesions]
+    seconds = [found for found in noted if found is not None]
     return (
         {
             "lesions": len(z),
             "cases": len(cases),
             "clicks": sum(map(len, z)),
             "slices": sum(max(points) - min(points) + 1 for points in z),
+            "timed": len(seconds),
+            "median_s": float(np.median(seconds)) if seconds else None,
+            "total_s": sum(seconds),
         }
         if z
         else None

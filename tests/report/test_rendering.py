@@ -73,5 +73,10 @@ def test_annotation_effort_counts_clicks_and_slices():
         "one lesion": {"lesions": [lesion(0, 3, 1, 1, 1, 1)]},  # 4 slices
         "test case": {"lesions": []},
     }
-    assert annotation_effort({"cases": cases}) == {"lesions": 3, "cases": 2, "clicks": 18, "slices": 10}
+    counted = {"lesions": 3, "cases": 2, "clicks": 18, "slices": 10}
+    assert annotation_effort({"cases": cases}) == counted | {"timed": 0, "median_s": None, "total_s": 0}
+    lesions = [lesion for case in cases.values() for lesion in case.get("lesions", [])]
+    for lesion, seconds in zip(lesions, (20.0, None, 31.0), strict=True):
+        lesion["seconds"] = seconds
+    assert annotation_effort({"cases": cases}) == counted | {"timed": 2, "median_s": 25.5, "total_s": 51.0}
     assert annotation_effort({"cases": {}}) is None

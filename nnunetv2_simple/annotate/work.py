@@ -1,0 +1,101 @@
+"""What takes longer than a moment, done beside the page: reading images, random walks, ranking cases."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import SimpleITK as sitk
+
+from nnunetv2_simple.annotate.folder import ImageCase, read_channels
+from nnunetv2_simple.annotate.marks import DONE, MarkedLesion
+from nnunetv2_simple.annotate.masks import LesionMask, as_lesion, make_mask, make_preview, mask_warnings
+from nnunetv2_simple.annotate.session import Session
+
+MAX_KEPT = 3  # cases whose images stay in memory
+
+
+class Work:
+    """One thread that does one thing after the other for a session.
+
+    Args:
+        session: Of the page. The thread reads what does not change of it, and the page sets what the thread found.
+    """
+
+    def __init__(self, session: Session):
+        self._session, self._images = session, {}
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._newest = 0
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def read(self, case: ImageCase, then: Callable[[list[sitk.Image] | None, str], None]) -> None:
+        """Read the images of a case; ``then`` gets them, or None and why they cannot be read."""
+
+        def read() -> None:
+            try:
+                then(self._channels(case), "")
+            except Exception as error:  # whatever is wrong with one image, the others go on
+                then(None, str(error) or type(error).__name__)
+
+        self._thread.submit(read)
+
+    def read_ahead(self, case: ImageCase) -> None:
+        """Read the images of the case that will probably be opened next."""
+        self.read(case, lambda channels, problem: None)
+
+    def walk(
+        self, lesions: dict[str, MarkedLesion], then: Callable[[str, LesionMask | None, str, list[str] | None], None]
+    ) -> None:
+        """Make the pseudo-masks of lesions, large ones coarsely first, then judge all of them.
+
+        Only the newest request is worked on to its end.
+
+        Args:
+            lesions: By key, complete.
+            then: Gets the key, its pseudo-mask or why there is none; at the end "", None, "" and the warnings.
+        """
+        self._newest += 1
+        self._thread.submit(self._walk, self._newest, dict(lesions), then)
+
+    def _walk(self, number: int, lesions: dict[str, MarkedLesion], then: Callable) -> None:
+        session = self._session
+        channels, walker_image, found = session.channels, session.walker_image, dict(session.masks)
+        for key, marked in lesions.items():
+            try:
+                lesion = as_lesion(marked, channels[0], label=session.labels[marked.label])
+                for make in (make_preview, make_mask):
+                    if number != self._newest:
+                        return
+                    if (mask := make(lesion, channels, walker_image)) is not None:
+                        then(key, mask, "", None)
+                        found[key] = mask
+            except Exception as error:  # such as an image that is constant there: said on the page
+                then(key, None, str(error) or type(error).__name__, None)
+        if number == self._newest:
+            shown = [found[key] for key in session.complete_keys() if key in found]
+            then("", None, "", mask_warnings(shown, channels, walker_image, ignore_label=session.ignore_label))
+
+    def rank(self, then: Callable[[str, list[str] | None], None]) -> None:
+        """Judge the pseudo-masks of all finished cases that have not been judged; "" and None at the end."""
+        for row in self._session.rows:
+            if row.state == DONE and row.num_warnings is None:
+                self._thread.submit(self._rank_case, row.identifier, then)
+        self._thread.submit(then, "", None)
+
+    def _rank_case(self, identifier: str, then: Callable[[str, list[str] | None], None]) -> None:
+        session = self._session
+        try:
+            channels, masks = self._channels(session.case_of(identifier)), []
+            for marked in session.marks_of(identifier).lesions:
+                lesion = as_lesion(marked, channels[0], label=session.labels[marked.label])
+                masks.append(make_mask(lesion, channels, session.walker_image))
+            then(identifier, mask_warnings(masks, channels, session.walker_image, ignore_label=session.ignore_label))
+        except Exception as error:  # a case that cannot be judged is one to look at
+            then(identifier, [str(error) or type(error).__name__])
+
+    def _channels(self, case: ImageCase) -> list[sitk.Image]:
+        if case.identifier not in self._images:
+            self._images[case.identifier] = read_channels(case)
+            while len(self._images) > MAX_KEPT:
+                del self._images[next(iter(self._images))]
+        return self._images[case.identifier]
