@@ -11,7 +11,7 @@ time may have the folder.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from datetime import datetime
@@ -127,13 +127,7 @@ class PseudoMaskTrainer(SeededTrainer):
         finally:
             with written_atomically(files[self.local_rank]) as beside:
                 beside.write_text(error_text)
-        for rank, file in enumerate(files):
-            while not file.is_file():
-                if not _is_running(processes[rank]) and not file.is_file():
-                    raise RuntimeError(f"process {rank} of this training was killed (out of memory?)")
-                time.sleep(0.1)
-            if error_text := file.read_text():
-                raise RuntimeError(f"process {rank} of this training failed: {error_text}")
+        _wait_for_notes(files, processes)
         dist.barrier()
         files[self.local_rank].unlink()
 
@@ -322,6 +316,21 @@ class PseudoMaskTrainer(SeededTrainer):
         for loader in (self.dataloader_train, self.dataloader_val):
             finish(loader)
         self.dataloader_train = self.dataloader_val = None
+
+
+def _wait_for_notes(files: Sequence[Path], processes: Sequence[int]) -> None:
+    """Return when every process has noted that it has done its share; end with the first that notes an error."""
+    while True:
+        missing = [rank for rank, file in enumerate(files) if not file.is_file()]
+        for rank, file in enumerate(files):
+            if rank not in missing and (error_text := file.read_text()):
+                raise RuntimeError(f"process {rank} of this training failed: {error_text}")
+        if not missing:
+            return
+        for rank in missing:
+            if not _is_running(processes[rank]) and not files[rank].is_file():
+                raise RuntimeError(f"process {rank} of this training was killed (out of memory?)")
+        time.sleep(0.1)
 
 
 def _is_running(process: int) -> bool:
