@@ -34,7 +34,8 @@ def page(tmp_path):
 def settle(work):
     """Let all work that was asked for be done and shown."""
     for _ in range(3):
-        work._thread.submit(lambda: None).result(timeout=60)
+        for thread in (work._thread, work._ranking):
+            thread.submit(lambda: None).result(timeout=60)
         while WAITING:
             WAITING.pop(0)()
 
