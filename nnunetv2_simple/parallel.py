@@ -58,10 +58,12 @@ def _run_on_this_machine(
 ) -> Iterator[tuple]:
     def run_in_pool(some: Iterable) -> Iterator[tuple]:
         parent = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
-        pool = joblib.Parallel(num_processes, return_as="generator_unordered", batch_size=1, **parent)
+        pool = joblib.Parallel(num_workers, return_as="generator_unordered", batch_size=1, **parent)
         yield from pool(joblib.delayed(_call)(function, item) for item in some)
 
     pending = list(items)
+    # one process for each item at most; two at least, as the only one would be this process, which may not be killed
+    num_workers = min(num_processes, max(len(pending), 2))
     while pending:
         try:
             for item, result in run_in_pool(list(pending)):

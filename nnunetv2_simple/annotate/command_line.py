@@ -7,17 +7,19 @@ from pathlib import Path
 
 from nnunetv2_simple.annotate.folder import AnnotationFolder, list_cases
 from nnunetv2_simple.annotate.session import Session
-from nnunetv2_simple.arguments import add_option, add_walker_options, existing_folder, parse_labels
+from nnunetv2_simple.arguments import add_option, add_walker_options, command_parser, existing_folder, parse_labels
 from nnunetv2_simple.pseudo_mask.walker_image import WalkerImage
 
 DEFAULT_PORT = 5006
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Serve a page on this machine on which six extreme points per lesion are clicked, and the "
-        "pseudo-mask is seen and corrected. On another machine: ssh -L 5006:localhost:5006 MACHINE.",
-        allow_abbrev=False,
+    parser = command_parser(
+        "Serve a page on this machine on which six extreme points per lesion are clicked, and the pseudo-mask is seen "
+        "and corrected. On another machine: ssh -L 5006:localhost:5006 MACHINE.",
+        "nnUNetv2_simple_annotate -i IMAGES -a ANNOTATIONS",
+        "# two channels; the lesion shows in their difference",
+        "nnUNetv2_simple_annotate -i IMAGES -a ANNOTATIONS -channels pre post -walker_channel 1 -walker_subtract 0",
     )
     parser.add_argument("-i", type=existing_folder, required=True, help="Folder of images: <case>_0000.nii.gz, ...")
     parser.add_argument(

@@ -1,6 +1,5 @@
 """nnUNetv2_simple_evaluate: predictions scored against the clicks of their cases."""
 
-import argparse
 import csv
 import io
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_simple.arguments import parse_labels
+from nnunetv2_simple.arguments import command_parser, parse_labels
 from nnunetv2_simple.evaluation.click_scores import CASE_SCORES, CLICK_SCORE, score_clicks, summarise_clicks
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.extreme_points.lesions import read_lesions
@@ -20,10 +19,10 @@ COLUMNS = (*CASE_SCORES, CLICK_SCORE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Score predictions against clicks, where there are no dense masks: lesions found or missed, false "
-        "positives, how far the prediction reaches too far or not far enough.",
-        allow_abbrev=False,
+    parser = command_parser(
+        "Score predictions against clicks, where there are no dense masks: lesions found or missed, false positives, "
+        "how far the prediction reaches too far or not far enough.",
+        "nnUNetv2_simple_evaluate -p PREDICTIONS -a CLICKS",
     )
     parser.add_argument("-p", type=Path, required=True, help="Folder of predictions: <case>.nii.gz")
     parser.add_argument("-a", type=Path, required=True, help="Annotated lesions, as for nnUNetv2_simple_convert")
