@@ -6,6 +6,7 @@ as corrected. The preprocessed images are used as they are; only the labels are 
 
 import hashlib
 import os
+from ast import literal_eval
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
