@@ -24,14 +24,20 @@ import SimpleITK as sitk
 from nnunetv2_simple import __version__
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.cases import IDENTIFIER
-from nnunetv2_simple.conversion.dataset_files import CONVERTED_BY, entries_of_shared_images, image_files, locked
-from nnunetv2_simple.conversion.loading import load_walker_image
+from nnunetv2_simple.conversion.dataset_files import (
+    CONVERTED_BY,
+    UNANNOTATED,
+    entries_of_shared_images,
+    image_files,
+    locked,
+)
+from nnunetv2_simple.conversion.loading import far_from_lesions, load_walker_image
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.lesions import Lesion
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically, written_atomically
 from nnunetv2_simple.images import image_like, patient_axes, read_volume, spacing_zyx_mm, write_image
 from nnunetv2_simple.parallel import open_workers
-from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks
+from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks, painted_voxels
 from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
 
 BASELINES = ("walker", "ellipsoid", "paper")
@@ -101,6 +107,7 @@ def _provenance(converted: Path, kind: str) -> dict:
         name: {
             "images_sha256": [image["sha256"] for image in case["inputs"]["images"]],
             "lesions": [{key: lesion[key] for key in LESION_KEYS if key in lesion} for lesion in case["lesions"]],
+            "unannotated_margin_mm": case.get("unannotated_margin_mm"),
         }
         for name, case in content["cases"].items()
         if "lesions" in case  # test cases have none
@@ -170,6 +177,20 @@ def _try_to_label(case: str, *, converted: Path, folder: Path, provenance: dict)
 def _label(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np.ndarray:
     """Return the label (z, y, x) of a case; ``like`` has its geometry."""
     parameters = provenance["parameters"]
+    lesions, weak = provenance["cases"][case]["lesions"], sitk.GetArrayFromImage(like)
+    if not lesions:
+        return weak  # painted, or all background
+    label = _label_of_lesions(case, like, converted, provenance)
+    own_labels = [lesion["label"] for lesion in lesions]
+    ignore_label = parameters["ignore_label"]
+    is_painted = painted_voxels(weak, own_labels, ignore_label=ignore_label)
+    margin_mm = provenance["cases"][case]["unannotated_margin_mm"]
+    is_unknown = far_from_lesions(lesions, like, margin_mm=margin_mm) & (weak == ignore_label)
+    return np.where(is_painted | is_unknown, weak, label)
+
+
+def _label_of_lesions(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np.ndarray:
+    parameters = provenance["parameters"]
     if provenance["kind"] == "walker":
         return read_walker_probabilities(converted, case, list(parameters["labels"].values())).argmax(axis=0)
     axes = patient_axes(like)  # of the lesions of conversions that did not record any
@@ -204,7 +225,7 @@ def _nearest_ellipsoid(boxes: Sequence[LesionBox], labels: Sequence[int], shape:
 def _write_dataset_json(converted: Path, folder: Path, provenance: dict) -> None:
     parameters = provenance["parameters"]
     labels = {"background": 0, **parameters["labels"]}
-    if provenance["kind"] == "paper":
+    if provenance["kind"] == "paper" or UNANNOTATED in read_json(converted / "dataset.json"):
         labels["ignore"] = parameters["ignore_label"]
     entries = entries_of_shared_images(provenance["cases"], converted, folder, len(parameters["channel_names"]))
     own = {"labels": labels, "converted_by": f"{CONVERTED_BY} {__version__}", "dataset": entries}

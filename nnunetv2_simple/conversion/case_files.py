@@ -11,6 +11,7 @@ from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.loading import LoadedCase, load_case
 from nnunetv2_simple.conversion.record import begin_case, inputs_of, write_record
 from nnunetv2_simple.evaluation.quality import LabelledCase, measure_case
+from nnunetv2_simple.extreme_points.box import near_lesions
 from nnunetv2_simple.extreme_points.lesions import annotation_warnings
 from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.grids import check_same_geometry
@@ -21,6 +22,7 @@ from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
 from nnunetv2_simple.report.quality_sheet import draw_sheet
 
 FILE_ENDING = ".nii.gz"
+NO_LESION, PAINTED, EVIDENCE = "tumor-free", "painted mask", "evidence of another model"
 
 
 def convert_case(case: Case, conversion: Conversion) -> None:
@@ -33,20 +35,20 @@ def convert_case(case: Case, conversion: Conversion) -> None:
     loaded = load_case(case, conversion)
     folder, split, first = conversion.dataset_folder, "Ts" if case.is_test else "Tr", loaded.channels[0]
     content = {
-        "parameters": conversion.parameters() | {"is_test": case.is_test},
+        "parameters": conversion.parameters() | case.parameters(),
         "inputs": inputs_of(case),
         "spacing_mm_zyx": spacing_zyx_mm(first),
         "warnings": loaded.warnings,
     }
     images = {
         folder / f"images{split}" / f"{case.identifier}_{index:04d}{FILE_ENDING}": channel
-        for index, channel in enumerate(loaded.channels)
+        for index, channel in enumerate(channels_to_write(loaded, conversion))
     }
     if loaded.reference is not None:
         images[folder / f"references{split}" / f"{case.identifier}{FILE_ENDING}"] = loaded.reference
     writers = {file: partial(write_checked, image, name=str(file)) for file, image in images.items()}
     if not case.is_test:
-        labelled, probabilities = _make_pseudo_mask(conversion, loaded)
+        labelled, probabilities = _make_pseudo_mask(conversion, loaded, unannotated_margin_mm(case, conversion, loaded))
         for file, image in _label_images(case, conversion, loaded, labelled.label, probabilities).items():
             writers[file] = partial(write_checked, image, name=str(file))
         measures = measure_case(labelled)
@@ -78,7 +80,20 @@ def _label_images(
     return images
 
 
-def _make_pseudo_mask(conversion: Conversion, loaded: LoadedCase) -> tuple[LabelledCase, dict[int, np.ndarray]]:
+def channels_to_write(loaded: LoadedCase, conversion: Conversion) -> list[sitk.Image]:
+    """Return the channels of a case, with the difference that the random walker sees where it is wanted."""
+    first, seen = loaded.channels[0], loaded.walker_image.astype(np.float32)
+    return [*loaded.channels, *([image_like(seen, first)] if conversion.subtraction_channel else [])]
+
+
+def unannotated_margin_mm(case: Case, conversion: Conversion, loaded: LoadedCase) -> float | None:
+    """Return how far around the boxes of a case is known, None where all of it is."""
+    return conversion.unannotated_margin_mm if loaded.lesions and case.may_hold_more else None
+
+
+def _make_pseudo_mask(
+    conversion: Conversion, loaded: LoadedCase, margin_mm: float | None
+) -> tuple[LabelledCase, dict[int, np.ndarray]]:
     """Make the pseudo-mask of all lesions.
 
     Returns:
@@ -100,29 +115,56 @@ def _make_pseudo_mask(conversion: Conversion, loaded: LoadedCase) -> tuple[Label
                 seeds=lesion.seeds(loaded.walker_image.shape, spacing_mm),
                 ignore_label=conversion.ignore_label,
                 return_probability=True,
+                evidence=None if loaded.evidence is None else loaded.evidence[lesion.label],
+                evidence_weight=conversion.evidence_weight,
                 **common,
                 **conversion.walker_options(),
             )
             np.maximum(probabilities[lesion.label], probability, out=probabilities[lesion.label])
             yield pseudo_mask
 
-    labels = [lesion.label for lesion in loaded.lesions]
+    label = np.zeros(loaded.walker_image.shape, dtype=np.uint8)
+    if loaded.lesions:
+        labels = [lesion.label for lesion in loaded.lesions]
+        label = merge_pseudo_masks(pseudo_masks(), labels, ignore_label=conversion.ignore_label)
+    if margin_mm is not None:
+        near = near_lesions(loaded.lesions, shape=label.shape, spacing_mm=spacing_mm, margin_mm=margin_mm)
+        label[~near] = conversion.ignore_label
+    if loaded.painted is not None:
+        is_painted = loaded.painted != 0
+        label[is_painted] = loaded.painted[is_painted]
+        for number, probability in probabilities.items():
+            probability[is_painted] = loaded.painted[is_painted] == number
     labelled = LabelledCase(
         image=loaded.walker_image,
-        label=merge_pseudo_masks(pseudo_masks(), labels, ignore_label=conversion.ignore_label),
+        label=label,
         scribbles=scribbles,
         lesions=loaded.lesions,
         spacing_mm=spacing_mm,
         ignore_label=conversion.ignore_label,
         warnings=loaded.warnings,
+        supervision=supervision_of(loaded),
+        evidence=None if loaded.evidence is None else loaded.evidence.argmax(axis=0),
         reference=None if loaded.reference is None else sitk.GetArrayViewFromImage(loaded.reference),
     )
     return labelled, probabilities
 
 
+def supervision_of(loaded: LoadedCase) -> list[str]:
+    """Return, for people, what the label of a training case is made from."""
+    found = sorted({lesion.source for lesion in loaded.lesions})
+    if loaded.painted is not None and (loaded.painted.any() or found):
+        found.append(PAINTED)
+    if found and loaded.lesions and loaded.evidence is not None:
+        found.append(EVIDENCE)
+    return found or [NO_LESION]
+
+
 def _provenance_of_labels(case: Case, conversion: Conversion, loaded: LoadedCase, pseudo_mask: np.ndarray) -> dict:
     counts = np.bincount(pseudo_mask.ravel(), minlength=conversion.ignore_label + 1)
     return {
+        "supervision": supervision_of(loaded),
+        "unannotated_margin_mm": unannotated_margin_mm(case, conversion, loaded),
         "lesions": [
             lesion.to_json()
             | {

@@ -28,8 +28,13 @@ class Case:
         image_files: One file per channel.
         annotation_files: The annotated lesions (see :func:`nnunetv2_simple.extreme_points.lesions.read_lesions`).
         mask_file: A dense mask. Kept as reference; without ``annotation_files`` the clicks are simulated from it.
+        painted_file: A dense mask that is learned as it is, of all classes that are not clicked in this case.
+        evidence_file: What another model says of the case: probabilities or a mask.
         is_test: Whether the case is kept out of training: its image goes to imagesTs and gets no label.
         is_validation: Whether the case is what the dataset's own split validates on.
+        is_negative: Whether the case is known to have no lesion; it needs neither annotation nor mask then.
+        may_hold_more: Whether the case may hold lesions that nobody annotated, where the conversion has a margin for
+            such cases.
         problems: Why the case cannot be converted, as far as that is known already.
         warnings: What is legal about it but probably not meant, as far as that is known already.
     """
@@ -38,14 +43,22 @@ class Case:
     image_files: tuple[str, ...]
     annotation_files: tuple[str, ...] = ()
     mask_file: str | None = None
+    painted_file: str | None = None
+    evidence_file: str | None = None
     is_test: bool = False
     is_validation: bool = False
+    is_negative: bool = False
+    may_hold_more: bool = True
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self):
         if printable(self.identifier) != self.identifier:
             object.__setattr__(self, "identifier", printable(self.identifier).replace("\\", ""))
+
+    def parameters(self) -> dict:
+        """Return, as JSON has it, what decides beside files and :meth:`Conversion.parameters` on what is written."""
+        return {"is_test": self.is_test, "is_negative": self.is_negative, "may_hold_more": self.may_hold_more}
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,11 @@ class Conversion:
         walker_image: Which channel, or difference of channels, the random walker sees.
         recipe: See :func:`nnunetv2_simple.pseudo_mask.generate.generate_pseudo_mask`.
         beta: As above, of the recipe "paper"; its default if None.
+        subtraction_channel: Whether the difference that the random walker sees becomes the last channel.
+        unannotated_margin_mm: Only voxels this close to the boxes of the clicks are background, the others are ignored;
+            None where every lesion is annotated, so that all voxels outside the boxes are background.
+        evidence_weight: How far what another model says is believed, 0 to 1, see
+            :func:`nnunetv2_simple.pseudo_mask.robust_recipe.robust_walk`.
         jitter_mm: Standard deviation by which clicks simulated from dense masks are off.
         jitter_seed: Its seed.
         dense_dataset_folder: Where to write the fully supervised twin; every training case then needs a mask.
@@ -75,6 +93,9 @@ class Conversion:
     walker_image: WalkerImage = WalkerImage()
     recipe: str = DEFAULT_RECIPE
     beta: float | None = None
+    subtraction_channel: bool = False
+    unannotated_margin_mm: float | None = None
+    evidence_weight: float = 1.0
     jitter_mm: float = 0.0
     jitter_seed: int = 0
     dense_dataset_folder: Path | None = None
@@ -96,6 +117,12 @@ class Conversion:
             raise ValueError(
                 f"channel {self.walker_image.channel} less itself is constant: choose another -walker_subtract"
             )
+        if self.subtraction_channel and self.walker_image.subtract is None:
+            raise ValueError("a subtraction channel needs a channel to subtract (-walker_subtract), got none")
+        if self.unannotated_margin_mm is not None and not 0 < self.unannotated_margin_mm < np.inf:
+            raise ValueError(f"the margin in mm must be positive and finite, got {self.unannotated_margin_mm}")
+        if not 0 <= self.evidence_weight <= 1:
+            raise ValueError(f"the weight of the evidence must lie in 0 to 1, got {self.evidence_weight}")
         if self.recipe == "robust" and self.beta is not None:
             raise ValueError(f"beta is an option of the recipe 'paper' only, got {self.beta}")
         if self.beta is not None and not 0 < self.beta < np.inf:
@@ -108,6 +135,12 @@ class Conversion:
     @property
     def ignore_label(self) -> int:
         return len(self.labels) + 1
+
+    @property
+    def written_channels(self) -> list[str]:
+        """The channels of the dataset: those of the input, and the difference of two of them where it is wanted."""
+        names, seen = list(self.channel_names), self.walker_image
+        return [*names, f"{names[seen.channel]}-{names[seen.subtract]}"] if self.subtraction_channel else names
 
     @property
     def folders(self) -> list[Path]:
@@ -123,11 +156,14 @@ class Conversion:
             "nnunetv2_simple": __version__,
             "recipe": self.recipe,
             **self.walker_options(),
-            "channel_names": list(self.channel_names),
+            "channel_names": self.written_channels,
             "labels": dict(self.labels),
             "ignore_label": self.ignore_label,
             "walker_channel": self.walker_image.channel,
             "walker_subtracts_channel": self.walker_image.subtract,
+            "subtraction_channel": self.subtraction_channel,
+            "unannotated_margin_mm": self.unannotated_margin_mm,
+            "evidence_weight": self.evidence_weight,
             "jitter_mm": self.jitter_mm,
             "jitter_seed": self.jitter_seed if self.jitter_mm else None,
             "twin": self.dense_dataset_folder.name if self.dense_dataset_folder else None,

@@ -12,7 +12,7 @@ from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_nam
 from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.channel_names import CT, DEFAULT_CHANNELS
 from nnunetv2_simple.conversion.dataset_files import find_dataset
-from nnunetv2_simple.conversion.input_folders import find_cases
+from nnunetv2_simple.conversion.input_folders import find_cases, read_case_list
 from nnunetv2_simple.conversion.new_images_command import IMAGES_ONLY
 from nnunetv2_simple.conversion.new_images_command import main as write_new_images
 from nnunetv2_simple.conversion.options import add_common_options, check_dataset_ids, convert, progress_bar
@@ -60,6 +60,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_option(
         parser,
+        "p",
+        "Folder of painted masks, named like the dense masks: learned as they are. In a case a class is either painted "
+        "or clicked",
+        type=existing_folder,
+    )
+    add_option(
+        parser,
+        "evidence",
+        "Folder of what another model gives, probabilities or masks: <case>.nii.gz or, of nnU-Net, <case>.npz. The "
+        "random walker takes it into account, inside the boxes only (recipe robust)",
+        type=existing_folder,
+    )
+    add_option(
+        parser,
+        "unannotated_cases",
+        "With -unannotated ignore: text file with the cases it holds for, one a line. Default: all that are clicked",
+        type=existing_path,
+    )
+    add_option(
+        parser,
+        "negative",
+        "Text file with the cases that have no lesion, one a line: all of them is background",
+        type=existing_path,
+    )
+    add_option(
+        parser,
         "channels",
         f"nnU-Net's channel names. CT must be called {CT}: nnU-Net normalises it differently",
         nargs="+",
@@ -89,10 +115,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return derive_baseline(args)
     if args.i is None or not args.n:
         parser.error("give images (-i) and a dataset name (-n)")
-    if args.a is None and args.m is None:
-        parser.error("give annotations (-a), dense masks (-m), or both")
+    if args.a is None and args.m is None and args.p is None:
+        parser.error("give annotations (-a), dense masks (-m) or painted masks (-p)")
+    if args.evidence is not None and args.recipe != "robust":
+        parser.error("-evidence belongs to the recipe robust")
+    if args.unannotated_cases is not None and args.unannotated != "ignore":
+        parser.error("-unannotated_cases belongs to -unannotated ignore")
     return convert(
-        lambda: find_cases(args.i, args.a, args.m),
+        lambda: find_cases(
+            args.i,
+            args.a,
+            args.m,
+            painted=args.p,
+            evidence=args.evidence,
+            negative=read_case_list(args.negative) if args.negative else (),
+            may_hold_more=read_case_list(args.unannotated_cases) if args.unannotated_cases else None,
+        ),
         args,
         args.channels,
         walker_image=WalkerImage(args.walker_channel or 0, args.walker_subtract),

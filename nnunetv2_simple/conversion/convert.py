@@ -61,6 +61,7 @@ def convert_dataset(
     conversion: Conversion,
     *,
     overwrite: bool = False,
+    changed: bool = False,
     part_id: int = 0,
     num_parts: int = 1,
     num_processes: int = 1,
@@ -77,6 +78,7 @@ def convert_dataset(
         conversion: What they are converted with, and where to.
         overwrite: Whether to convert finished cases again, and to remove what an earlier conversion wrote of cases
             that are no longer among them (not by parts: only a call that has all cases knows which these are).
+        changed: Whether to convert those finished cases again whose input or options are other ones now.
         part_id: Which part of the sorted cases to convert, 0 to ``num_parts`` - 1.
         num_parts: In how many parts the cases are converted, by as many calls.
         num_processes: Cases converted at the same time on this machine.
@@ -88,26 +90,29 @@ def convert_dataset(
 
     Raises:
         ValueError: If case identifiers are not unique or no file names, there is no case, an option is out of its
-            range, or a finished case was converted from something else and ``overwrite`` is not set.
+            range, or a finished case was converted from something else and neither ``overwrite`` nor ``changed`` is
+            set, or ``changed`` would convert a case whose label somebody has corrected.
         FileExistsError: If one of the datasets holds files that no conversion wrote, or of cases that are no longer
             among them and may not be removed.
         BlockingIOError: If another conversion is at work in one of the datasets.
         ConnectionError: See :func:`nnunetv2_simple.parallel.open_workers`.
     """
     part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
-    check_dataset(cases, conversion, overwrite=overwrite, num_parts=num_parts)  # nothing is written before
+    options = {"overwrite": overwrite, "changed": changed, "num_parts": num_parts}
+    check_dataset(cases, conversion, **options)  # nothing is written before
     folder, failures = conversion.dataset_folder, {}
-    if _is_finished(cases, conversion, overwrite=overwrite):
+    anew = changed_cases(part, conversion) if changed else []
+    if not anew and _is_finished(cases, conversion, overwrite=overwrite):
         return failures
     with (
         open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run,
         locked(conversion.folders, part_id=part_id, num_parts=num_parts),
     ):
-        check_dataset(cases, conversion, overwrite=overwrite, num_parts=num_parts)
+        check_dataset(cases, conversion, **options)
         if num_parts == 1:
             remove_leftovers(conversion)
         dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts)
-        to_convert = [case for case in part if overwrite or not _is_done(case, conversion)]
+        to_convert = [case for case in part if overwrite or case.identifier in anew or not _is_done(case, conversion)]
         for identifier in (*dropped, *(case.identifier for case in to_convert)):
             reopen_case(conversion, identifier)
         if dropped or to_convert:
@@ -123,6 +128,25 @@ def convert_dataset(
                 record_failure(conversion, case.identifier, reason)
         write_dataset_files(cases, conversion)
     return failures
+
+
+def changed_cases(cases: Sequence[Case], conversion: Conversion) -> list[str]:
+    """Return the converted cases whose input or options are other ones now.
+
+    Raises:
+        ValueError: If somebody has corrected a file of one of them, which converting it again would lose.
+    """
+    found = []
+    for case in cases:
+        record = known_record(conversion, case.identifier)
+        if is_converted(record) and difference(record, case, conversion):
+            if corrected := changed_files(conversion, case.identifier, record):
+                raise ValueError(
+                    f"{case.identifier} is converted again because its input has changed, but {corrected[0]} was "
+                    f"changed since the conversion: move it away first"
+                )
+            found.append(case.identifier)
+    return found
 
 
 def examine_cases(
@@ -200,7 +224,9 @@ def dropped_cases(cases: Sequence[Case], conversion: Conversion, *, overwrite: b
     return sorted(others if overwrite else only_begun)
 
 
-def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> None:
+def check_dataset(
+    cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, changed: bool = False, num_parts: int = 1
+) -> None:
     """Raise for everything that :func:`convert_dataset` refuses before any work."""
     _check_identifiers(cases)
     # files first: of a case that another part converts right now, the record is there before the files are
@@ -218,14 +244,14 @@ def check_dataset(cases: Sequence[Case], conversion: Conversion, *, overwrite: b
             )
     if any(case.is_validation for case in cases):
         _check_split(conversion)
-    if overwrite:
+    if overwrite or changed:
         return
     for case in cases:
         record = records[case.identifier]
         if is_converted(record) and (what := difference(record, case, conversion)):
             raise ValueError(
                 f"{case.identifier} was converted to {conversion.dataset_folder} {what}; to convert all cases again "
-                f"use --overwrite"
+                f"use --overwrite, to convert only those that have changed --changed"
             )
         damaged = damaged_files(conversion, case.identifier, record) if is_converted(record) else []
         if damaged and (changed := changed_files(conversion, case.identifier, record)):

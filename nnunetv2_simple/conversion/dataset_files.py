@@ -15,11 +15,13 @@ from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.record import difference, is_done, known_record
 from nnunetv2_simple.files import only_one, read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.nnunet.datasets import SUBTRACTION
 from nnunetv2_simple.report.quality_page import write_page
 
 SPLITS_FILE = "splits_final.json"
 LOCK = ".lock"
 CONVERTED_BY = "nnunetv2_simple"
+UNANNOTATED = "unannotated"  # key of dataset.json: what is outside the neighbourhood of the boxes, where not background
 LEFT_OUT = ("dataset", "files", "parameters", "warnings", "quality")
 
 
@@ -122,7 +124,8 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
     )
     training = [name for name, record in done.items() if not record["parameters"]["is_test"]]
     if training:
-        write_page(folder, {name: done[name]["quality"] for name in training}, failed=failed)
+        quality = {name: done[name]["quality"] for name in training}
+        write_page(folder, quality, failed=failed, unannotated_margin_mm=conversion.unannotated_margin_mm)
         if any(case.is_validation for case in cases):
             _write_split(training, {case.identifier for case in cases if case.is_validation}, conversion)
         _write_dataset_jsons(training, conversion)
@@ -156,9 +159,11 @@ def _write_dataset_jsons(training: Sequence[str], conversion: Conversion) -> Non
     weak, dense = conversion.dataset_folder, conversion.dense_dataset_folder
     labels = {"background": 0, **conversion.labels}
     if dense:
-        entries = entries_of_shared_images(training, weak, dense, len(conversion.channel_names))
+        entries = entries_of_shared_images(training, weak, dense, len(conversion.written_channels))
         _write_dataset_json(dense, conversion, labels, len(training), dataset=entries)
-    _write_dataset_json(weak, conversion, labels | {"ignore": conversion.ignore_label}, len(training))
+    unannotated = {} if conversion.unannotated_margin_mm is None else {UNANNOTATED: "ignore"}
+    labels["ignore"] = conversion.ignore_label
+    _write_dataset_json(weak, conversion, labels, len(training), **unannotated)
 
 
 def entries_of_shared_images(cases: Iterable[str], converted: Path, folder: Path, num_channels: int) -> dict[str, dict]:
@@ -180,10 +185,12 @@ def image_files(converted: Path, case: str, num_channels: int) -> list[Path]:
 def _write_dataset_json(
     folder: Path, conversion: Conversion, labels: dict[str, int], num_training_cases: int, **extra
 ) -> None:
+    if conversion.subtraction_channel:
+        extra[SUBTRACTION] = [conversion.walker_image.channel, conversion.walker_image.subtract]
     with TemporaryDirectory() as scratch:
         generate_dataset_json(
             scratch,
-            dict(enumerate(conversion.channel_names)),
+            dict(enumerate(conversion.written_channels)),
             labels,
             num_training_cases,
             FILE_ENDING,

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_simple.conversion.cases import Case
+from nnunetv2_simple.conversion.evidence import NPZ
+from nnunetv2_simple.extreme_points.annotation import error_context
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
-from nnunetv2_simple.files import files_below
+from nnunetv2_simple.files import files_below, read_text
 from nnunetv2_simple.image_folders import CHANNEL_FILE, channel_files
 from nnunetv2_simple.images import image_file_ending
 
@@ -25,7 +27,16 @@ MASK_NAMES = (
 )
 
 
-def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> list[Case]:
+def find_cases(
+    images: Path,
+    annotations: Path | None,
+    masks: Path | None,
+    *,
+    painted: Path | None = None,
+    evidence: Path | None = None,
+    negative: Collection[str] = (),
+    may_hold_more: Collection[str] | None = None,
+) -> list[Case]:
     """List the cases of a folder of images named as nnU-Net names them; warn of files that nothing uses.
 
     Args:
@@ -33,11 +44,21 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
         annotations: The annotated lesions, see
             :func:`nnunetv2_simple.extreme_points.annotation_files.find_annotations`.
         masks: Holds ``<case>.nii.gz`` or, as 3D Slicer names them, ``<case>.seg.nrrd``: dense masks.
+        painted: Holds dense masks of the same names, to be learned as they are.
+        evidence: Holds what another model gives, of the same names or ``<case>.npz``.
+        negative: The cases known to have no lesion.
+        may_hold_more: The cases that may hold lesions nobody annotated; all of them if None.
 
     Raises:
-        ValueError: If an image is not named so or of another format, or the annotations cannot be read.
+        ValueError: If an image is not named so or of another format, the annotations cannot be read, or a listed case
+            has no image.
     """
     channels = channel_files(images)
+    if unknown := sorted({*negative, *(may_hold_more or ())} - channels.keys()):
+        raise ValueError(f"these listed cases have no image in {images}: {', '.join(unknown)}. {CSV_CASES}")
+    others = [folder for folder in (images, annotations, masks, painted, evidence) if folder is not None]
+    painted_of = _one_file_each(painted, channels, (), "painted mask", others)
+    evidence_of = _one_file_each(evidence, channels, (NPZ,), "evidence", others)
     mask_files_of = _mask_files(masks, channels)
     mask_files = [file for files in mask_files_of.values() for file in files]
     annotation_files = _annotations_of(list(channels), annotations, images, masks, mask_files)
@@ -50,7 +71,11 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
             problems.append(f"images must be named <case>_0000, <case>_0001, ... without a gap, one each; got {names}")
         if len(mask_files) > 1:
             problems.append(f"expected exactly one dense mask, got {mask_files}")
-        if annotations is not None and identifier not in annotation_files and mask_files:
+        for found_files in (painted_of.get(identifier, []), evidence_of.get(identifier, [])):
+            if len(found_files) > 1:
+                problems.append(f"expected exactly one file of the case, got {found_files}")
+        is_clicked = identifier in annotation_files or identifier in negative or identifier in painted_of
+        if annotations is not None and mask_files and not is_clicked:
             warnings.append(f"no annotation was found in {annotations}: its clicks are simulated from {mask_files[0]}")
         cases.append(
             Case(
@@ -58,6 +83,10 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
                 tuple(file for _, file in found),
                 annotation_files=annotation_files.get(identifier, ()),
                 mask_file=mask_files[0] if mask_files else None,
+                painted_file=painted_of.get(identifier, [None])[0],
+                evidence_file=evidence_of.get(identifier, [None])[0],
+                is_negative=identifier in negative,
+                may_hold_more=may_hold_more is None or identifier in may_hold_more,
                 problems=tuple(problems),
                 warnings=tuple(warnings),
             )
@@ -65,10 +94,41 @@ def find_cases(images: Path, annotations: Path | None, masks: Path | None) -> li
     return cases
 
 
-def _mask_files(folder: Path | None, identifiers: Collection[str]) -> dict[str, list[str]]:
+def read_case_list(file: Path) -> list[str]:
+    """Return the case identifiers of a text file, one a line; blank lines and those that begin with # are skipped.
+
+    Raises:
+        ValueError: If it cannot be read or names no case, naming the file.
+    """
+    with error_context(str(file)):
+        lines = [line.strip() for line in read_text(file).splitlines()]
+        if not (found := [line for line in lines if line and not line.startswith("#")]):
+            raise ValueError("expected one case identifier a line, got none")
+    return found
+
+
+def _one_file_each(
+    folder: Path | None, identifiers: Collection[str], endings: Sequence[str], what: str, folders: Sequence[Path]
+) -> dict[str, list[str]]:
+    """Return the files of each case in a folder of its own; say which files of it nothing uses."""
+    found = _mask_files(folder, identifiers, endings)
+    if folder is not None:
+        used = [file for files in found.values() for file in files]
+        others = [other for other in folders if not other.samefile(folder)]
+        if not any(other is not folder and other.samefile(folder) for other in folders):
+            unused = [str(file) for file in files_below(folder, ignored=[*others, *used])]
+            _warn_of_unused(unused, f"is the {what} of no image", MASK_NAMES, folder)
+    return found
+
+
+def _mask_files(
+    folder: Path | None, identifiers: Collection[str], other_endings: Sequence[str] = ()
+) -> dict[str, list[str]]:
+
     found = {}
     for file in sorted(folder.iterdir()) if folder is not None else ():
-        name = file.name.removesuffix(image_file_ending(file.name))
+        ending = next((e for e in other_endings if file.name.endswith(e)), image_file_ending(file.name))
+        name = file.name.removesuffix(ending)
         if name != file.name:
             name = name if name in identifiers else name.removesuffix(SLICER_SEGMENTATION)
             if name in identifiers:

@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from nnunetv2_simple.conversion.cases import Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.channel_names import ct_warnings
-from nnunetv2_simple.extreme_points.box import LesionBox
+from nnunetv2_simple.conversion.evidence import read_evidence
+from nnunetv2_simple.extreme_points.box import LesionBox, near_lesions
 from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
 from nnunetv2_simple.extreme_points.simulated_clicks import lesions_from_mask
 from nnunetv2_simple.files import check_is_utf8, printable
@@ -26,8 +27,10 @@ class LoadedCase:
 
     Attributes:
         channels: All with the geometry of the first.
-        lesions: None are there for a test case.
+        lesions: Empty for a test case and for a case without lesions.
         reference: The dense mask, uint8 labels 0..K; None where not known.
+        painted: (z, y, x) uint8, labels that are learned as they are; None without.
+        evidence: (1 + K, z, y, x), the probability of every class that another model gives; None without.
         walker_image: (z, y, x), what the random walker sees.
         warnings: Valid but suspicious input.
     """
@@ -37,6 +40,8 @@ class LoadedCase:
     reference: sitk.Image | None
     walker_image: np.ndarray
     warnings: Sequence[str]
+    painted: np.ndarray | None = None
+    evidence: np.ndarray | None = None
 
 
 class CaseError(ValueError):
@@ -76,14 +81,25 @@ def load_case(case: Case, conversion: Conversion) -> LoadedCase:
         found = f"{len(case.image_files)}: {list(case.image_files)}"
         problems.append(f"expected {len(conversion.channel_names)} channels, found {found}")
     channels = _read_channels(case, problems, warnings)
-    reference, lesions = None, []
+    reference, lesions, painted, evidence = None, [], None, None
     first = channels.get(case.image_files[0]) if case.image_files else None
     if first is not None:
         with problems.collected():
-            reference = _read_reference(case, conversion, first, warnings)
-        if not case.is_test:
-            with problems.collected():
+            reference = _read_mask(case.mask_file, case, conversion, first, warnings)
+            painted = _read_mask(case.painted_file, case, conversion, first, warnings)
+            if case.evidence_file is not None:
+                evidence = read_evidence(case.evidence_file, conversion.labels, first)
+        with problems.collected():
+            if not case.is_test:
                 lesions = _find_lesions(case, conversion, first, reference)
+            if painted is not None:
+                _check_painted(case, conversion, painted, lesions)
+            if painted is not None and not lesions:
+                reference = painted if case.mask_file is None else reference
+            elif case.is_negative or not (case.is_test or lesions):
+                reference = _empty_reference(case, first, reference)
+        if conversion.dense_dataset_folder and reference is None and case.mask_file is None and not case.is_test:
+            problems.append("a fully supervised twin dataset needs a dense mask of every training case, got none")
     if problems:
         raise CaseError(problems)
     channels = list(channels.values())
@@ -94,13 +110,15 @@ def load_case(case: Case, conversion: Conversion) -> LoadedCase:
     if problems:
         raise CaseError(problems)
     warnings += [*ct_warnings(channels, conversion.channel_names), *_lesion_warnings(case, lesions)]
-    return LoadedCase(channels, lesions, reference, walker_image, warnings)
+    painted = None if painted is None else sitk.GetArrayFromImage(painted)
+    return LoadedCase(channels, lesions, reference, walker_image, warnings, painted, evidence)
 
 
 def _check_paths(case: Case, problems: _Problems) -> None:
     """Make sure that all files can be opened: with other paths than UTF-8, SimpleITK ends the whole process."""
     num_problems = len(problems)
-    for file in (*case.image_files, *case.annotation_files, *filter(None, [case.mask_file])):
+    single_files = filter(None, [case.mask_file, case.painted_file, case.evidence_file])
+    for file in (*case.image_files, *case.annotation_files, *single_files):
         with problems.collected():
             check_is_utf8(file)
     if len(problems) > num_problems:
@@ -144,28 +162,68 @@ def load_walker_image(image_files: Sequence[Path], parameters: Mapping) -> tuple
     return walker_image([sitk.GetArrayViewFromImage(channel) for channel in channels]), channels[0]
 
 
+def far_from_lesions(lesions: Sequence[Mapping], image: sitk.Image, *, margin_mm: float | None) -> np.ndarray:
+    """Return (z, y, x) bool, True where nobody knows whether there are other lesions.
+
+    Args:
+        lesions: As a case's record has them.
+        image: Of the case.
+        margin_mm: How far around the boxes is known; None where all of the image is.
+    """
+    shape = image.GetSize()[::-1]
+    if margin_mm is None:
+        return np.zeros(shape, dtype=bool)
+    recorded = map(Lesion.from_json, lesions)
+    return ~near_lesions(recorded, shape=shape, spacing_mm=spacing_zyx_mm(image), margin_mm=margin_mm)
+
+
 def _lesion_warnings(case: Case, lesions: Sequence[Lesion]) -> Iterator[str]:
     for number, lesion in enumerate(lesions, start=1):
         where = Path(lesion.file or case.mask_file).name + (f", lesion {number}" if len(lesions) > 1 else "")
         yield from (f"{where}: {warning}" for warning in annotation_warnings(lesion))
 
 
-def _read_reference(case: Case, conversion: Conversion, image: sitk.Image, warnings: list[str]) -> sitk.Image | None:
-    if case.mask_file is None:
-        if conversion.dense_dataset_folder and not case.is_test:
-            raise ValueError("a fully supervised twin dataset needs a dense mask of every training case, got none")
+def _read_mask(
+    file: str | None, case: Case, conversion: Conversion, image: sitk.Image, warnings: list[str]
+) -> sitk.Image | None:
+    if file is None:
         return None
-    mask = _read(case.mask_file, warnings)
-    mask = on_grid_of(mask, image, names=(case.image_files[0], case.mask_file), may_be_cropped=True)
-    array = label_array(mask, case.mask_file)
+    mask = _read(file, warnings)
+    mask = on_grid_of(mask, image, names=(case.image_files[0], file), may_be_cropped=True)
+    array = label_array(mask, file)
     if len(conversion.labels) == 1:
         return image_like((array != 0).astype(np.uint8), image)
     unknown = set(np.unique(array).tolist()) - {0, *conversion.labels.values()}
     if unknown:
         raise ValueError(
-            f"{case.mask_file} may hold 0 and the labels {dict(conversion.labels)}, got {sorted(unknown)[:10]} as well"
+            f"{file} may hold 0 and the labels {dict(conversion.labels)}, got {sorted(unknown)[:10]} as well"
         )
     return image_like(array.astype(np.uint8), image)
+
+
+def _check_painted(case: Case, conversion: Conversion, painted: sitk.Image, lesions: Sequence[Lesion]) -> None:
+    """A class is painted in a case, or it is clicked: both would leave open which of them holds."""
+    found = set(np.unique(sitk.GetArrayViewFromImage(painted)).tolist()) - {0}
+    names = {label: name for name, label in conversion.labels.items()}
+    both = {lesion.label for lesion in lesions} & (found if len(names) > 1 else names.keys())
+    if both:
+        raise ValueError(
+            f"a class is either painted or clicked in a case, but {', '.join(names[label] for label in sorted(both))} "
+            f"is painted in {case.painted_file} and clicked in {lesions[0].file}"
+        )
+    if found and case.is_negative:
+        raise ValueError(f"it is listed as a case without lesions, but {case.painted_file} holds one")
+
+
+def _empty_reference(case: Case, image: sitk.Image, reference: sitk.Image | None) -> sitk.Image | None:
+    """Return the reference of a case without lesions, which is known even where there is no mask."""
+    if reference is None:
+        is_known = case.mask_file is None
+        return image_like(np.zeros(image.GetSize()[::-1], dtype=np.uint8), image) if is_known else None
+    if sitk.GetArrayViewFromImage(reference).any():
+        stated_by = "the list of cases without lesions" if case.is_negative else case.annotation_files[0]
+        raise ValueError(f"{stated_by} says that there is no lesion, but the mask {case.mask_file} holds one")
+    return reference
 
 
 def _find_lesions(
@@ -173,27 +231,27 @@ def _find_lesions(
 ) -> Sequence[Lesion]:
     if case.annotation_files:
         return annotated_lesions(case, conversion, image)
+    if case.is_negative or case.painted_file is not None:
+        return []
     if case.mask_file is None:
         raise ValueError("no annotation was found, neither extreme points nor a dense mask")
-    if reference is None:
+    if reference is None or not sitk.GetArrayViewFromImage(reference).any():
         return []  # what is wrong with the mask has been said
-    if not sitk.GetArrayViewFromImage(reference).any():
-        raise ValueError(f"the mask {case.mask_file} is empty, there is nothing to click on")
     # seeded by the case, so that neither the order of the cases nor their number changes its clicks
     generator = np.random.default_rng([conversion.jitter_seed, *case.identifier.encode()])
     return lesions_from_mask(reference, labels=conversion.labels, jitter_mm=conversion.jitter_mm, generator=generator)
 
 
 def annotated_lesions(case: Case, conversion: Conversion, image: sitk.Image) -> Sequence[Lesion]:
-    """Read the annotation files of a case; a case needs at least one lesion."""
+    """Read the annotation files of a case; where they say so there is no lesion."""
     try:
         lesions = read_lesions(case.annotation_files, image, case=case.identifier, labels=conversion.labels)
     except ValueError as error:
         warning = placement_warning(image)
         cause = f"; the cause may be that {warning}" if warning else ""
         raise ValueError(str(error).removeprefix(f"{case.identifier}: ") + cause) from error
-    if not lesions:
-        raise ValueError(f"no lesion is annotated in {list(case.annotation_files)}")
+    if lesions and case.is_negative:
+        raise ValueError(f"it is listed as a case without lesions, but {lesions[0].file} marks one")
     return lesions
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nnunetv2_simple.conversion.case_files import FILE_ENDING, write_checked
-from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.case_files import FILE_ENDING, channels_to_write, write_checked
+from nnunetv2_simple.conversion.cases import Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.loading import load_case
 from nnunetv2_simple.files import remove_partial_files, written_atomically
 from nnunetv2_simple.parallel import open_workers
@@ -26,8 +26,9 @@ def image_names(channel_names: Sequence[str], file_ending: str, *, case: str = "
 
 def describe_new_images(conversion: Conversion) -> str:
     """Say what new images of a converted dataset must look like, and what makes them so."""
-    files = image_names(conversion.channel_names, FILE_ENDING)
-    named = ", ".join(f"{file} ({name})" for file, name in zip(files, conversion.channel_names, strict=True))
+    names = conversion.written_channels
+    files = zip(image_names(names, FILE_ENDING), names, strict=True)
+    named = ", ".join(f"{file} ({name})" for file, name in files)
     return (
         f"New images for nnUNetv2_predict must be named {named}; nnU-Net ignores other files, such as "
         f"{FILE_ENDINGS[-1]}. This command writes them:\n"
@@ -41,6 +42,7 @@ def write_images(
     channel_names: Sequence[str],
     *,
     file_ending: str = FILE_ENDING,
+    subtraction: tuple[int, int] | None = None,
     overwrite: bool = False,
     num_processes: int = 1,
     progress: Callable[[Sequence[Case], Iterator], Iterator] = lambda cases, finished: finished,
@@ -50,8 +52,9 @@ def write_images(
     Args:
         cases: Of their input only the images are used.
         folder: Is made if it is not there.
-        channel_names: One per image of a case.
+        channel_names: One per image of a case, and the last one of the difference where there is a ``subtraction``.
         file_ending: One of ``FILE_ENDINGS``.
+        subtraction: Index of a channel and of the one to subtract from it: their difference is written as well.
         overwrite: Whether files that are there may be replaced.
         num_processes: Cases at the same time.
         progress: See :func:`nnunetv2_simple.conversion.convert.convert_dataset`.
@@ -74,7 +77,11 @@ def write_images(
         )
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)
-    write = partial(_try_to_write, folder=folder, channel_names=channel_names, file_ending=file_ending)
+    conversion = Conversion(folder, channel_names)
+    if subtraction is not None:
+        seen = WalkerImage(*subtraction)
+        conversion = Conversion(folder, channel_names[:-1], walker_image=seen, subtraction_channel=True)
+    write = partial(_try_to_write, conversion=conversion, file_ending=file_ending)
     failures, warnings = {}, {}
     with open_workers(num_processes=num_processes) as run:
         for case, found in progress(cases, run(write, cases)):
@@ -82,15 +89,13 @@ def write_images(
     return {k: v for k, v in failures.items() if v}, {k: v for k, v in warnings.items() if v}
 
 
-def _try_to_write(
-    case: Case, *, folder: Path, channel_names: Sequence[str], file_ending: str
-) -> tuple[list[str], list[str]]:
+def _try_to_write(case: Case, *, conversion: Conversion, file_ending: str) -> tuple[list[str], list[str]]:
+    folder = conversion.dataset_folder
+    names = image_names(conversion.written_channels, file_ending, case=case.identifier)
     try:
-        loaded = load_case(replace(case, is_test=True), Conversion(folder, channel_names))
+        loaded = load_case(replace(case, is_test=True), conversion)
         with ExitStack() as whole_case:
-            for name, channel in zip(
-                image_names(channel_names, file_ending, case=case.identifier), loaded.channels, strict=True
-            ):
+            for name, channel in zip(names, channels_to_write(loaded, conversion), strict=True):
                 beside = whole_case.enter_context(written_atomically(folder / name))
                 write_checked(channel, beside, name=str(folder / name))
     except ValueError as error:

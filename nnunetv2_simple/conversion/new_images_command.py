@@ -44,14 +44,16 @@ def main(argv: Sequence[str]) -> int:
         if args.o.is_dir() and args.o.samefile(args.i):
             raise ValueError(f"the output folder must differ from the folder of the images, {args.i}")
         channel_names, file_ending = args.channels or list(DEFAULT_CHANNELS), args.file_ending or FILE_ENDING
+        subtraction = None
         if args.d is not None:
-            channel_names, file_ending = images_of_dataset(int(args.d) if args.d.isdecimal() else args.d)
+            channel_names, file_ending, subtraction = images_of_dataset(int(args.d) if args.d.isdecimal() else args.d)
         cases = find_cases(args.i, None, None)
         failures, warnings = write_images(
             cases,
             args.o.absolute(),
             channel_names,
             file_ending=file_ending,
+            subtraction=subtraction,
             overwrite=args.overwrite,
             num_processes=args.np,
             progress=progress_bar("writing"),

@@ -24,7 +24,9 @@ from nnunetv2_simple.conversion.convert import (
 from nnunetv2_simple.conversion.dataset_files import classes_without_lesion
 from nnunetv2_simple.conversion.new_images import describe_new_images
 from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
+from nnunetv2_simple.report.quality_page import describe_outside
 
+DEFAULT_MARGIN_MM = 10.0
 MAX_NAMED = 20  # cases of which the same is said
 
 
@@ -43,6 +45,23 @@ def add_common_options(
     )
     add_option(parser, "num_test", "Number of randomly chosen test cases", type=int, default=0)
     add_option(parser, "test_seed", "Seed for -num_test", type=int, default=0)
+    add_option(
+        parser,
+        "subtraction_channel",
+        "Give the difference that the random walker sees to the network as well, as the last channel",
+        action="store_true",
+    )
+    add_option(
+        parser,
+        "unannotated",
+        "What is far from every box of a clicked case: background, if all its lesions are annotated; ignore, if there "
+        "may be others (index lesion only)",
+        choices=["background", "ignore"],
+        default="background",
+    )
+    margin_help = f"With -unannotated ignore: how far around the boxes is background. Default: {DEFAULT_MARGIN_MM:g}"
+    add_option(parser, "margin_mm", margin_help, type=float)
+    add_option(parser, "evidence_weight", "How far -evidence is believed, 0 to 1", type=float, default=1.0)
     add_option(parser, "recipe", "Recipe for the pseudo-masks", choices=list(RECIPES), default=DEFAULT_RECIPE)
     add_option(parser, "beta", "beta of the random walker, for the recipe paper. Default: 130", type=float)
     add_option(
@@ -61,6 +80,12 @@ def add_common_options(
         parser,
         "overwrite",
         "Convert finished cases again and, unless in parts, remove cases that are no longer in the input",
+        action="store_true",
+    )
+    add_option(
+        parser,
+        "changed",
+        "Convert finished cases again whose input or options have changed, such as clicks, and leave the others alone",
         action="store_true",
     )
     parser.add_argument(
@@ -99,8 +124,9 @@ def convert(
             "num_processes": args.np,
             "dask_scheduler": args.dask,
         }
-        report = _examine if args.dry_run else _convert
-        return report(cases, conversion, overwrite=args.overwrite, **options)
+        if args.dry_run:
+            return _examine(cases, conversion, overwrite=args.overwrite, changed=args.changed, **options)
+        return _convert(cases, conversion, overwrite=args.overwrite, changed=args.changed, **options)
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1 if args.dry_run else 2
@@ -128,11 +154,22 @@ def _conversion(
         walker_image=walker_image,
         recipe=args.recipe,
         beta=args.beta,
+        subtraction_channel=args.subtraction_channel,
+        unannotated_margin_mm=_margin_mm(args),
+        evidence_weight=args.evidence_weight,
         jitter_mm=args.jitter_mm,
         jitter_seed=args.jitter_seed,
         dense_dataset_folder=folders[1] if args.dense is not None else None,
         preprocessed_folder=Path(nnUNet_preprocessed) if nnUNet_preprocessed else None,
     )
+
+
+def _margin_mm(args: argparse.Namespace) -> float | None:
+    if args.unannotated == "background":
+        if args.margin_mm is not None:
+            raise ValueError("-margin_mm belongs to -unannotated ignore")
+        return None
+    return DEFAULT_MARGIN_MM if args.margin_mm is None else args.margin_mm
 
 
 def check_dataset_ids(raw: Path, folders: Sequence[Path]) -> None:
@@ -151,9 +188,12 @@ def _with_test_cases(cases: Sequence[Case], args: argparse.Namespace) -> list[Ca
     return [replace(case, is_test=case.is_test or index in test) for index, case in enumerate(cases)]
 
 
-def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, **options) -> int:
+def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, changed: bool, **options) -> int:
     dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"])
-    failures = convert_dataset(cases, conversion, overwrite=overwrite, progress=progress_bar("converting"), **options)
+    bar = progress_bar("converting")
+    failures = convert_dataset(cases, conversion, overwrite=overwrite, changed=changed, progress=bar, **options)
+    if changed:
+        print("If the dataset is preprocessed already, run nnUNetv2_preprocess again: labels have changed")
     if dropped:
         print(f"removed, no longer in the input: {', '.join(dropped)}")
     part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
@@ -167,14 +207,15 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     else:
         if empty := classes_without_lesion(conversion):
             print(f"WARNING: no training case has a lesion of the class {', '.join(empty)}", file=sys.stderr)
+        print(describe_outside(conversion.unannotated_margin_mm))
         print(describe_new_images(conversion))
     return 1 if failures else 0
 
 
-def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, **options) -> int:
+def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, changed: bool, **options) -> int:
     refusal = None
     try:
-        check_dataset(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"])
+        check_dataset(cases, conversion, overwrite=overwrite, changed=changed, num_parts=options["num_parts"])
     except (ValueError, FileExistsError) as error:
         refusal = error
     problems, warnings = examine_cases(cases, conversion, progress=progress_bar("checking"), **options)

@@ -176,6 +176,8 @@ def inputs_of(case: Case) -> dict:
         "images": [_fingerprint(file) for file in case.image_files],
         "mask": _fingerprint(case.mask_file) if case.mask_file is not None else None,
         "annotations": [_fingerprint(file) for file in case.annotation_files],
+        "painted": _fingerprint(case.painted_file) if case.painted_file is not None else None,
+        "evidence": _fingerprint(case.evidence_file) if case.evidence_file is not None else None,
     }
 
 
@@ -193,15 +195,17 @@ def difference(record: dict, case: Case, conversion: Conversion) -> str | None:
     Returns:
         The first difference; None if there is none.
     """
-    now = conversion.parameters() | {"is_test": case.is_test}
+    now = conversion.parameters() | case.parameters()
     for name, value in now.items():
         if record["parameters"].get(name) != value:
             return f"with {name} {record['parameters'].get(name)!r} instead of {value!r}"
     before = record["inputs"]
     if not _same_files(before["images"], case.image_files):
         return f"from other images than {list(case.image_files)}"
-    if not _same_files([before["mask"]] if before["mask"] else [], [case.mask_file] if case.mask_file else []):
-        return f"with another dense mask than {case.mask_file}"
+    single_files = {"mask": ("dense mask", case.mask_file), "painted": ("painted mask", case.painted_file)}
+    for key, (what, file) in (single_files | {"evidence": ("evidence", case.evidence_file)}).items():
+        if not _same_files([before[key]] if before.get(key) else [], [file] if file else []):
+            return f"with another {what} than {file}"
     same_annotations = case.is_test or _same_files(before["annotations"], case.annotation_files)
     if not same_annotations and _lesions_differ(record, case, conversion):
         return f"with other lesions than those of {list(case.annotation_files) or case.mask_file}"
@@ -217,7 +221,8 @@ def _lesions_differ(record: dict, case: Case, conversion: Conversion) -> bool:
     except ValueError:
         return True
     now = [lesion.to_json() for lesion in lesions]
-    return now != [{key: lesion.get(key) for key in now[0]} for lesion in record["lesions"]]
+    before = record["lesions"]
+    return len(now) != len(before) or any(n != {k: b.get(k) for k in n} for n, b in zip(now, before, strict=True))
 
 
 def _same_files(before: list[dict], now: list[str] | tuple[str, ...]) -> bool:

@@ -29,8 +29,8 @@ class BreastPhantom:
     Attributes:
         pre_contrast: (z, y, x) float32, phase 0, arbitrary MR units >= 0.
         post_contrast: (z, y, x) float32, first post-contrast phase, same anatomy and bias field, noise of its own.
-        tumor: (z, y, x) uint8, 1 inside the tumor: one 26-connected component that leaves the outermost voxel layer
-            free.
+        tumor: (z, y, x) uint8, 1 inside a tumor: each is one 26-connected component that leaves the outermost voxel
+            layer free.
         spacing_mm: Voxel size (z, y, x).
     """
 
@@ -47,8 +47,9 @@ def generate_phantom(
     spacing_mm: tuple[float, float, float] = (2.4, 1.2, 1.2),
     tumor_kind: str | None = None,
     tumor_shape: str = "irregular",
+    num_tumors: int = 1,
 ) -> BreastPhantom:
-    """Draw one breast with one enhancing tumor, before and after contrast.
+    """Draw one breast with enhancing tumors, one unless told otherwise, before and after contrast.
 
     Vessels, patchy background parenchymal enhancement, foci and benign spots enhance like the tumor without being
     labelled. Foci and spots keep 3 mm away from it, as many as fit; vessels and parenchyma may abut on it.
@@ -61,13 +62,14 @@ def generate_phantom(
             parenchyma around it, is drawn if None.
         tumor_shape: One of ``TUMOUR_SHAPES``: deformed and lobulated or spiculated, almost a ball, or bent like a
             banana.
+        num_tumors: How many tumors there are, 0 for a breast without any. They may touch.
 
     Returns:
         The phantom. Its tumor mask is exact: made before partial volume, bias field and noise.
 
     Raises:
-        ValueError: If the volume is too small or too coarse for a breast with a tumor, or the kind or shape is
-            unknown.
+        ValueError: If the volume is too small or too coarse for a breast with a tumor, the number is negative, or the
+            kind or shape is unknown.
     """
     _check_grid(shape, spacing_mm)
     if tumor_kind is None:
@@ -76,6 +78,8 @@ def generate_phantom(
         raise ValueError(f"tumor_kind must be one of {TUMOUR_KINDS} or None, got {tumor_kind!r}")
     if tumor_shape not in TUMOUR_SHAPES:
         raise ValueError(f"tumor_shape must be one of {TUMOUR_SHAPES}, got {tumor_shape!r}")
+    if num_tumors < 0:
+        raise ValueError(f"num_tumors must be at least 0, got {num_tumors}")
     spacing_mm = tuple(float(s) for s in spacing_mm)
     points_mm = np.indices(shape) * np.reshape(spacing_mm, (3, 1, 1, 1))
 
@@ -83,9 +87,11 @@ def generate_phantom(
     enhancement = np.where(breast, generator.uniform(0.02, 0.08), generator.uniform(0.1, 0.2))
     _add_glandular_tissue(generator, signal, enhancement, breast, spacing_mm)
     _add_vessels(generator, signal, enhancement, breast, spacing_mm)
-    tumor = _grow_tumor(generator, breast, points_mm, spacing_mm, tumor_shape)
+    tumors = [_grow_tumor(generator, breast, points_mm, spacing_mm, tumor_shape) for _ in range(num_tumors)]
+    tumor = np.any(tumors, axis=0) if tumors else np.zeros(shape, dtype=bool)
     _add_spots(generator, signal, enhancement, breast, tumor, points_mm, spacing_mm)
-    _add_tumor(generator, signal, enhancement, tumor, tumor_kind, spacing_mm)
+    for one_tumor in tumors:
+        _add_tumor(generator, signal, enhancement, one_tumor, tumor_kind, spacing_mm)
 
     signal *= 1 + 0.05 * _smooth_noise(generator, shape, spacing_mm, 1.5)
     pre_contrast, post_contrast = _acquire(generator, [signal, signal * (1 + enhancement)], spacing_mm)
@@ -253,8 +259,9 @@ def _distance_to_arc(offset) -> np.ndarray:
 
 def _add_spots(generator, signal, enhancement, breast, tumor, points_mm, spacing_mm) -> None:
     """Paint foci (radius 1.5 to 2.5 mm) and one or two round benign spots (3 to 4.5 mm), 3 mm clear of the tumor."""
-    gap_mm = ndimage.distance_transform_edt(~tumor, sampling=spacing_mm) - 3.0
-    room_mm = np.minimum(gap_mm, ndimage.distance_transform_edt(breast, sampling=spacing_mm))
+    room_mm = ndimage.distance_transform_edt(breast, sampling=spacing_mm)
+    if tumor.any():
+        room_mm = np.minimum(ndimage.distance_transform_edt(~tumor, sampling=spacing_mm) - 3.0, room_mm)
     benign_mm = generator.uniform(3.0, 4.5, generator.integers(1, 3))
     foci_mm = generator.uniform(1.5, 2.5, generator.integers(3, 9))
     for radius_mm in (*benign_mm, *foci_mm):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.evaluation.quality_scores import evaluate_pseudo_mask
 from nnunetv2_simple.evaluation.quality_warnings import annotation_sentences, case_warnings, lesion_warnings
 from nnunetv2_simple.extreme_points.box import LesionBox
@@ -32,6 +33,8 @@ class LabelledCase:
         ignore_label: Label of the unlabelled voxels, higher than any other.
         reference: (z, y, x), dense labels 0..K, where known.
         warnings: Sentences about the annotation.
+        supervision: What the label is made from.
+        evidence: (z, y, x), the labels 0..K that another model gives, where there is one.
 
     Raises:
         ValueError: If the arrays are not volumes of one shape, the spacing is not positive, a point lies outside the
@@ -46,6 +49,8 @@ class LabelledCase:
     ignore_label: int
     reference: np.ndarray | None = None
     warnings: Sequence[str] = ()
+    supervision: Sequence[str] = ()
+    evidence: np.ndarray | None = None
 
     def __post_init__(self):
         volumes = {name: getattr(self, name) for name in ("image", "label", "scribbles", "reference")}
@@ -94,7 +99,7 @@ def measure_case(case: LabelledCase) -> dict:
     boxed = case.label[_union_of_boxes(case)]
     measures = {
         "num_lesions": len(measured),
-        "sources": sorted({lesion["source"] for lesion in measured}),
+        "sources": list(case.supervision) or sorted({lesion["source"] for lesion in measured}),
         "foreground_fraction": _mean((boxed != 0) & (boxed != case.ignore_label)),
         "unlabelled_fraction": _mean(boxed == case.ignore_label),
         "background_fraction": _mean(boxed == 0),
@@ -105,6 +110,7 @@ def measure_case(case: LabelledCase) -> dict:
         "num_components": max((lesion["num_components"] for lesion in measured), default=None),
         "largest_component_fraction": _smallest(lesion["largest_component_fraction"] for lesion in measured),
         "contrast": _smallest(lesion["contrast"] for lesion in measured),
+        "disagreement": _disagreement(case),
         "warnings": [*annotation_sentences(case.warnings), *case_warnings(measured)],
         "lesions": measured,
     }
@@ -171,6 +177,14 @@ def _union_of_boxes(case: LabelledCase) -> np.ndarray:
     for box in map(case.box, case.lesions):
         union[box.slices] |= box.contains(box.slices)
     return union
+
+
+def _disagreement(case: LabelledCase) -> float | None:
+    """Return 1 - Dice of the foreground and that of another model, over the labelled voxels of the boxes."""
+    if case.evidence is None or not case.lesions:
+        return None
+    counted = _union_of_boxes(case) & (case.label != case.ignore_label)
+    return 1 - dice(case.label[counted] != 0, case.evidence[counted] != 0)
 
 
 def _box_size_mm(lesion: "Lesion", spacing_mm: Sequence[float]) -> list[float]:

@@ -1,6 +1,6 @@
 """The box that six extreme points span, and where a voxel lies in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -89,6 +89,24 @@ class LesionBox:
                 sum(a * s * i for a, s, i in zip(axis, self._spacing_mm, index, strict=True)) for axis in self._axes
             ]
         return [(i - c) / h for i, c, h in zip(index, self._centre, self._half_size, strict=True)]
+
+
+def near_lesions(
+    lesions: Iterable, *, shape: Sequence[int], spacing_mm: Sequence[float], margin_mm: float
+) -> np.ndarray:
+    """Return (z, y, x) bool, True in the block of the image around the box of any lesion, extended by a margin.
+
+    Args:
+        lesions: Each with ``extreme_points`` and ``axes``.
+        shape: Of the image.
+        spacing_mm: Voxel size (z, y, x).
+        margin_mm: On every side of the box.
+    """
+    near = np.zeros(shape, dtype=bool)
+    for lesion in lesions:
+        box = LesionBox(lesion.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=lesion.axes)
+        near[box.region([int(np.ceil(margin_mm / mm)) for mm in spacing_mm])] = True
+    return near
 
 
 def _touching_ellipsoid(clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

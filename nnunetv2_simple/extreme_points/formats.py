@@ -11,6 +11,8 @@
                          point; rows whose "defined" is 0 are skipped
     .nii.gz, .mha, ...   the labels 1 to 6 (ITK-SNAP), one per point
 
+A case without any lesion is stated as such: "lesions": [], one row without coordinates, or an empty label image.
+
 "voxel" counts from 0, as SimpleITK does; "itksnap" counts from 1, as the cursor of ITK-SNAP does; "LPS" and "RAS" are
 patient coordinates in mm. Every reader tells which positions of the image a file marks, and along which axes it was
 made: the image's own for voxels and label images, the patient's for mm, a ROI's for a ROI.
@@ -54,7 +56,7 @@ CSV_AXES = (("x", "y", "z"), MM_AXES, *SLICER_AXES)
 
 
 def read_annotations(file: str, image: sitk.Image, *, case: str) -> list[Annotation]:
-    """Read all lesions that a file marks in one case.
+    """Read all lesions that a file marks in one case; none where it says that there is none.
 
     Args:
         file: Of any of the formats; its ending and its content tell which.
@@ -73,7 +75,7 @@ def read_annotations(file: str, image: sitk.Image, *, case: str) -> list[Annotat
         content = _read_json(file)
         is_slicer = isinstance(content, dict) and "markups" in content
         return read_markups(content["markups"], image) if is_slicer else _json_lesions(content, image)
-    return [_label_image_lesion(file, image)]
+    return _label_image_lesion(file, image)
 
 
 def csv_cases(file: str) -> set[str]:
@@ -99,14 +101,14 @@ def _json_lesions(content: object, image: sitk.Image) -> list[Annotation]:
     if isinstance(content, dict) and content.get("skipped") is True:
         raise ValueError("the case was skipped when it was annotated: annotate it, or take its image out of the folder")
     keys = ("points", "box", "lesions")
+    if isinstance(content, dict) and content.get("lesions") == [] and not content.keys() & {"points", "box"}:
+        return []
     if not isinstance(content, dict) or "coordinates" not in content or sum(key in content for key in keys) != 1:
         raise ValueError(
             f"expected an object with 'coordinates' and one of {keys}, or with the 'markups' of 3D Slicer, "
             f"got {excerpt(content)}"
         )
     entries = objects(content["lesions"], "lesions") if "lesions" in content else [content]
-    if not entries:
-        raise ValueError("'lesions' is empty")
     lesions = []
     for number, entry in enumerate(entries, start=1):
         title = f"lesion {number}"
@@ -141,6 +143,10 @@ def _csv_lesions(file: str, image: sitk.Image, case: str) -> list[Annotation]:
     rows = [row for row in rows if row.get("case", case) == case and row.get("defined", "1") not in SLICER_UNDEFINED]
     if not rows:
         raise ValueError("no row belongs to the case")
+    if axes not in SLICER_AXES and not any(row[axis] for row in rows for axis in axes):
+        if len(rows) > 1:
+            raise ValueError(f"a case without lesions has one row without coordinates, got {len(rows)} such rows")
+        return []
     groups = {}
     for row in rows:
         class_name = "" if axes in SLICER_AXES else row.get("label", "")
@@ -205,11 +211,13 @@ def read_csv(file: str) -> tuple[list[str], list[dict[str, str]]]:
     return columns, [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _label_image_lesion(file: str, image: sitk.Image) -> Annotation:
+def _label_image_lesion(file: str, image: sitk.Image) -> list[Annotation]:
     """Read the labels 1 to 6, one per point; of several voxels the one nearest to their centroid is meant."""
     label_image = on_grid_of(read_volume(file), image, names=("the image", "the label image"), may_be_cropped=True)
     array = label_array(label_image, "the label image")
     labels = set(np.unique(array).tolist()) - {0}
+    if not labels:
+        return []
     if labels != POINT_LABELS:
         raise ValueError(
             f"the labels 1 to 6 must mark one point each: missing are {sorted(POINT_LABELS - labels) or 'none'}, "
@@ -230,4 +238,4 @@ def _label_image_lesion(file: str, image: sitk.Image) -> Annotation:
             )
         distances_mm = np.linalg.norm((voxels - voxels.mean(axis=0)) * spacing_zyx_mm(image), axis=1)
         points.append(voxels[np.argmin(distances_mm)][::-1])
-    return Annotation("label image", np.array(points, dtype=float))
+    return [Annotation("label image", np.array(points, dtype=float))]

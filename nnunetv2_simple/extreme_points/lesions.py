@@ -86,7 +86,7 @@ class Lesion:
 
 
 def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: Mapping[str, int]) -> list[Lesion]:
-    """Read all lesions of a case.
+    """Read all lesions of a case; none where its files say that it has none.
 
     Which extreme point is which follows from the geometry, along the axes of the source: the patient's where it is in
     mm, the image's where it is in voxels or a label image, a ROI's own. Points that are not all extreme along these
@@ -104,23 +104,29 @@ def read_lesions(files: Sequence[str], image: sitk.Image, *, case: str, labels: 
         labels: The label of each foreground class.
 
     Raises:
-        ValueError: If a file cannot be understood or contradicts the image, naming case, file and lesion, or if two
-            files annotate the same lesion.
+        ValueError: If a file cannot be understood or contradicts the image, naming case, file and lesion, if two
+            files annotate the same lesion, or if one says that there is no lesion and another marks one.
     """
-    lesions, stated, file_of = [], set(), {}
+    lesions, stated, file_of, empty_files = [], set(), {}, []
     for file in map(str, files):
         other = file_of.setdefault(lesion_name(Path(file), case), file)
         if other != file:
             raise ValueError(f"{case}: both {other} and {file} annotate the same lesion, keep one of them")
     for file in map(str, files):
         with error_context(f"{case}: {file}"):
-            for annotation in read_annotations(file, image, case=case):
+            annotations = read_annotations(file, image, case=case)
+            empty_files += [] if annotations else [file]
+            for annotation in annotations:
                 stated |= {_composed(annotation.class_name)} if annotation.class_name is not None else set()
                 if len(labels) == 1 and len(stated) > 1:
                     raise ValueError(f"lesions of the classes {sorted(stated)}, but there is one label: {dict(labels)}")
                 with error_context(annotation.title):
                     label = _class_label(annotation, lesion_name(Path(file), case), labels)
                     lesions.append(lesion_of(annotation, image, label=label, file=file, others=lesions))
+    if len(labels) == 1 and lesions and empty_files:
+        raise ValueError(
+            f"{case}: {empty_files[0]} says that there is no lesion, but {lesions[0].file} marks one; keep one of them"
+        )
     return lesions
 
 

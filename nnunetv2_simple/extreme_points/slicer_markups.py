@@ -47,6 +47,11 @@ def read_markups(markups: object, image: sitk.Image) -> list[Annotation]:
                 annotation = _read_roi(markup, coordinates, image, title=title)
             elif markup.get("type") in SLICER_POINT_LISTS:
                 annotation = _read_points(markup, coordinates, image, title=title)
+            elif markup.get("type") == "Line":
+                raise ValueError(
+                    "a line, such as the long axis of RECIST, says how far a lesion reaches in one direction only: "
+                    "mark it with six points or a ROI"
+                )
             else:
                 raise ValueError(f"expected a point list or a ROI, got a markup of type {markup.get('type')!r}")
             lesions.append(replace(annotation, markup_name=name))

@@ -7,6 +7,8 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 
 from nnunetv2_simple.files import read_json
 
+SUBTRACTION = "subtraction_channel"  # key of dataset.json: of which two channels the last one is the difference
+
 
 def dataset_name(dataset: str | int) -> str:
     """Return the name of a dataset, DatasetXXX_Name, from its id or name.
@@ -20,11 +22,14 @@ def dataset_name(dataset: str | int) -> str:
         raise ValueError(str(error)) from error
 
 
-def images_of_dataset(dataset: str | int) -> tuple[list[str], str]:
-    """Return the channel names and the file ending of a dataset's images, as nnU-Net expects them of new images too.
+def images_of_dataset(dataset: str | int) -> tuple[list[str], str, tuple[int, int] | None]:
+    """Return what nnU-Net expects of a dataset's images, new ones too.
 
     Args:
         dataset: Its id or name. Raw, preprocessed and trained ones are looked at, in this order.
+
+    Returns:
+        The channel names, the file ending, and the channels whose difference the last one is, if it is one.
 
     Raises:
         ValueError: If there is no dataset.json, or it does not say them.
@@ -40,6 +45,7 @@ def images_of_dataset(dataset: str | int) -> tuple[list[str], str]:
         raise ValueError(f"there is no dataset.json of {name}, neither raw nor preprocessed nor of a trained model")
     content = read_json(file)
     try:
-        return list(content.get("channel_names", content.get("modality")).values()), content["file_ending"]
+        channels = list(content.get("channel_names", content.get("modality")).values())
+        return channels, content["file_ending"], tuple(content[SUBTRACTION]) if SUBTRACTION in content else None
     except (AttributeError, KeyError) as error:
         raise ValueError(f"{file} must hold 'channel_names' and 'file_ending'") from error

@@ -37,6 +37,8 @@ def generate_pseudo_mask(
     scribbles: np.ndarray | None = None,
     seeds: np.ndarray | None = None,
     return_probability: bool = False,
+    evidence: np.ndarray | None = None,
+    evidence_weight: float = 1.0,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Turn six extreme points into a pseudo-mask of foreground, background and unlabelled voxels.
 
@@ -67,6 +69,9 @@ def generate_pseudo_mask(
         seeds: (z, y, x) int, what somebody says of the voxels: 1 is lesion, -1 is not, 0 nothing is said. They are
             seeds of every walk and stay as they are in the result; where they contradict a scribble they count.
         return_probability: Whether to return the probability of the last walk as well.
+        evidence: (z, y, x) in [0, 1], the lesion's probability that another model gives; for the recipe "robust". It
+            has no say outside the box.
+        evidence_weight: How far it is believed, 0 to 1.
 
     Returns:
         (z, y, x) uint8 in {0, 1, ignore_label}; on request also (z, y, x) float in [0, 1], 0 outside the box.
@@ -96,6 +101,15 @@ def generate_pseudo_mask(
     _check_options(options, ignore_label, recipe)
     image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, recipe, axes, scribbles)
     foreground_seeds, background_seeds = _join_seeds(scribbles, seeds, box)
+    if evidence is not None:
+        if recipe != "robust":
+            raise ValueError('evidence belongs to the recipe "robust"')
+        if evidence.shape != image.shape or not 0 <= evidence_weight <= 1:
+            raise ValueError(
+                f"evidence must have the image's shape {image.shape} and a weight in [0, 1], got {evidence.shape} and "
+                f"{evidence_weight}"
+            )
+        options = {"evidence": evidence, "evidence_weight": evidence_weight}
     region, probability = _last_walk(image, box, foreground_seeds, background_seeds, spacing_mm, recipe, options)
     if recipe == "robust":
         foreground, background = probability > FOREGROUND_THRESHOLD, probability < BACKGROUND_THRESHOLD
@@ -172,6 +186,7 @@ def _last_walk(
     if lowest == highest:
         raise ValueError(f"image is constant ({lowest}) in and around the box of the extreme points")
     if recipe == "robust":
+        evidence = options["evidence"][region] if "evidence" in options else None
         return region, robust_walk(
             image[region],
             foreground_seeds[region],
@@ -180,6 +195,8 @@ def _last_walk(
             spacing_mm=spacing_mm,
             background_seeds=background_seeds[region],
             network_probability=None if network_probability is None else network_probability[region],
+            evidence=evidence,
+            evidence_weight=options.get("evidence_weight", 1.0),
         )
     scaled, std = (image[region] - lowest) / (highest - lowest), crop.std() / (highest - lowest)
     weights = gradient_weights(scaled, spacing_mm=spacing_mm, beta=options["beta"], intensity_std=std)
@@ -221,6 +238,17 @@ def merge_pseudo_masks(pseudo_masks: Iterable[np.ndarray], labels: Sequence[int]
         merged[claim] = label
     merged[sum(claim.astype(np.uint8) for claim in claims.values()) > 1] = ignore_label
     return merged
+
+
+def painted_voxels(label: np.ndarray, lesion_labels: Iterable[int], *, ignore_label: int) -> np.ndarray:
+    """Return (z, y, x) bool: the voxels whose label no lesion was clicked of, so that it was painted.
+
+    Args:
+        label: (z, y, x), the label of a converted case.
+        lesion_labels: The labels of its lesions.
+        ignore_label: Label of the unlabelled voxels.
+    """
+    return ~np.isin(label, [0, ignore_label, *lesion_labels])
 
 
 def _check_options(options: dict, ignore_label: int, recipe: str) -> None:

@@ -37,6 +37,8 @@ TRIAL_WEIGHT = 0.02  # of the prior in the walk that tells how well the ellipsoi
 TRIAL_TOLERANCE = 1e-4
 FITTING_WEIGHT, UNFITTING_WEIGHT = 0.07, 0.005  # of the prior where it fits, and where it does not
 NETWORK_WEIGHT = 0.05  # of the prior where a network's opinion stands in for an ellipsoid that does not fit
+EVIDENCE_WEIGHT = 0.1  # of the prior where another model is believed
+TRUSTED_FROM, TRUSTED_FULLY = 0.3, 0.6  # Cohen's kappa of another model's mask and the trial's result
 FITS_FROM, FITS_FULLY = 0.75, 0.8  # Dice of the ellipsoid and the trial's result
 MAX_NETWORK_LOG_ODDS = 4.0
 CONTRAST_SHARE = 0.7  # of the root mean square difference of neighbours: an edge
@@ -62,6 +64,8 @@ def robust_walk(
     spacing_mm: Sequence[float],
     background_seeds: np.ndarray | None = None,
     network_probability: np.ndarray | None = None,
+    evidence: np.ndarray | None = None,
+    evidence_weight: float = 1.0,
 ) -> np.ndarray:
     """Return the foreground probability of every voxel of the region around one lesion.
 
@@ -75,6 +79,10 @@ def robust_walk(
 
     at the weight 0.05^(1 - f) * 0.07^f. The histograms of the intensity term are weighted by what stands before it.
 
+    Evidence of another model is believed as far as it agrees with the first walk: with Cohen's kappa of the two inside
+    the box and the trust t, which rises from 0 at a kappa of 0.3 to ``evidence_weight`` at 0.6, its log odds replace
+    the share t of everything before the intensity term, and the prior's weight becomes weight^(1 - t) * 0.1^t.
+
     Args:
         image: (z, y, x) float intensities of the region, not constant.
         scribbles: (z, y, x) bool of the region, foreground seeds.
@@ -83,6 +91,8 @@ def robust_walk(
         spacing_mm: Voxel size (z, y, x).
         background_seeds: (z, y, x) bool of the region, voxels that are known not to be lesion; None without any.
         network_probability: (z, y, x) foreground probability in [0, 1] that a network predicts; None without one.
+        evidence: (z, y, x) foreground probability in [0, 1] of another model; None without one.
+        evidence_weight: How far it is believed at most, 0 to 1.
 
     Returns:
         (z, y, x) float in [0, 1]; at most 0.5 where nothing more probable joins a voxel to the scribbles.
@@ -105,10 +115,35 @@ def robust_walk(
     if network_probability is None:
         log_odds, weight = within, UNFITTING_WEIGHT
     else:
-        learned = logit(network_probability.astype(float)).clip(-MAX_NETWORK_LOG_ODDS, MAX_NETWORK_LOG_ODDS)
-        log_odds, weight = fit * within + (1 - fit) * learned, NETWORK_WEIGHT
-    prior_weight = weight ** (1 - fit) * FITTING_WEIGHT**fit
-    return walk(np.where(in_box, log_odds, -np.inf), prior_weight, initial=trial)
+        log_odds, weight = fit * within + (1 - fit) * _log_odds(network_probability), NETWORK_WEIGHT
+    weight = weight ** (1 - fit) * FITTING_WEIGHT**fit
+    if evidence is not None:
+        trust = evidence_weight * evidence_trust(evidence[in_box] > 0.5, trial[in_box] > 0.5)
+        log_odds = (1 - trust) * log_odds + trust * _log_odds(evidence)
+        weight = weight ** (1 - trust) * EVIDENCE_WEIGHT**trust
+    return walk(np.where(in_box, log_odds, -np.inf), weight, initial=trial)
+
+
+def _log_odds(probability: np.ndarray) -> np.ndarray:
+    return logit(probability.astype(float)).clip(-MAX_NETWORK_LOG_ODDS, MAX_NETWORK_LOG_ODDS)
+
+
+def evidence_trust(evidence: np.ndarray, mask: np.ndarray) -> float:
+    """Return how far evidence is believed: 0 up to a kappa of 0.3 with what a walk found, 1 from 0.6 on.
+
+    Kappa is 0 where two masks agree as often as chance has it: for evidence that is noise, empty, or fills the box.
+
+    Args:
+        evidence: (voxels,) bool.
+        mask: (voxels,) bool.
+
+    Reference:
+        Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20, 1960.
+    """
+    shares = [np.mean(values) for values in (evidence, mask)]
+    by_chance = np.prod(shares) + np.prod([1 - share for share in shares])
+    kappa = (np.mean(evidence == mask) - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0
+    return float(np.clip((kappa - TRUSTED_FROM) / (TRUSTED_FULLY - TRUSTED_FROM), 0, 1))
 
 
 def ellipsoid_fit(ellipsoid: np.ndarray, mask: np.ndarray) -> float:

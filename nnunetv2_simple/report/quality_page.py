@@ -18,29 +18,40 @@ SUMMARISED = ("foreground_ml", "foreground_fraction", "unlabelled_fraction", "co
 
 
 def write_page(
-    dataset_folder: str | Path, cases: Mapping[str, dict], *, failed: Mapping[str, str] = MappingProxyType({})
+    dataset_folder: str | Path,
+    cases: Mapping[str, dict],
+    *,
+    failed: Mapping[str, str] = MappingProxyType({}),
+    unannotated_margin_mm: float | None = None,
 ) -> Path:
     """Write ``quality_control/index.html``: all cases in one table that can be sorted and filtered.
 
     The page needs nothing but the sheets beside it (``quality_control/<case identifier>.png``). Cases with most
-    warnings come first. Columns of measures against dense references are there if any case has them.
+    warnings come first or, where another model gave evidence, those that disagree with it most. Columns of measures
+    against dense references are there if any case has them.
 
     Args:
         dataset_folder: The nnU-Net raw dataset.
         cases: What :func:`nnunetv2_simple.evaluation.quality.measure_case` returned, by case identifier.
         failed: The reason of every case that could not be converted, by case identifier.
+        unannotated_margin_mm: How far around the boxes is background; None where everything outside them is.
 
     Returns:
         The file.
     """
     measures = {case: found | found.get("evaluation_only", {}) for case, found in cases.items()}
+    has_evidence = any(found.get("disagreement") is not None for found in measures.values())
     ordered = sorted(measures, key=lambda case: (-len(measures[case]["warnings"]), _natural(case)))
+    if has_evidence:
+        ordered.sort(key=lambda case: -(measures[case]["disagreement"] or 0))
     file = Path(dataset_folder) / QUALITY_FOLDER / "index.html"
     rendering.write_page(
         file,
         "quality.html",
         title=f"Quality control of the pseudo-masks: {Path(dataset_folder).resolve().name}",
         has_evaluation=any("evaluation_only" in found for found in cases.values()),
+        has_evidence=has_evidence,
+        outside=describe_outside(unannotated_margin_mm),
         medians=_medians(list(measures.values())),
         failed=[(case, failed[case]) for case in sorted(failed, key=_natural)],
         kinds=_kinds(cases),
@@ -49,6 +60,19 @@ def write_page(
         ellipsoid_fraction=ELLIPSOID_FRACTION,
     )
     return file
+
+
+def describe_outside(unannotated_margin_mm: float | None) -> str:
+    """Say what the labels of clicked cases hold outside the boxes."""
+    if unannotated_margin_mm is None:
+        return (
+            "Outside the boxes of the clicks all is background: right if every lesion of a case is annotated. If there "
+            "may be others, convert with -unannotated ignore."
+        )
+    return (
+        f"In clicked cases only what is within {unannotated_margin_mm:g} mm of a box is background, all else is "
+        "ignored: there may be lesions that nobody annotated."
+    )
 
 
 def _natural(identifier: str) -> list:

@@ -49,7 +49,7 @@ def draw_sheet(output_file: Path, case: LabelledCase, measures: dict, *, title: 
     rows = {
         _heading(index + 1, measured): _LesionView(case, case.lesions[index])
         for index in sorted(worst_first[:MAX_ROWS])
-    } or {"no lesion is annotated: planes through the centre of the image": _LesionView(case, None)}
+    } or {"no lesion: planes through the centre of the image": _LesionView(case, None)}
     if len(measured) > MAX_ROWS:
         title += f"    ({MAX_ROWS} of {len(measured)} lesions, those with most warnings)"
     notes = _wrapped(measures["warnings"])

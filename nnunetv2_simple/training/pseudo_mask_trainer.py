@@ -11,19 +11,22 @@ time may have the folder.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from batchgenerators.utilities.file_and_folder_operations import join
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_raw
 from torch import nn
 
+from nnunetv2_simple.conversion.dataset_files import UNANNOTATED
 from nnunetv2_simple.conversion.record import RECORD_FOLDER
 from nnunetv2_simple.files import PARTIAL, only_one, written_atomically
 from nnunetv2_simple.nnunet.versions import (
@@ -33,6 +36,7 @@ from nnunetv2_simple.nnunet.versions import (
     open_dataset,
 )
 from nnunetv2_simple.training.checks import MAX_NAMED, cases_without_points
+from nnunetv2_simple.training.click_validation import score_case_by_clicks
 from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.pseudo_masks import write_pseudo_masks
 from nnunetv2_simple.training.relabelled_dataset import (
@@ -165,6 +169,21 @@ class PseudoMaskTrainer(SeededTrainer):
         if self.is_ddp:
             dist.barrier()
         self.set_deep_supervision_enabled(False)
+        self._share_work(
+            lambda: write_pseudo_masks(
+                self._predictor(),
+                open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
+                weak_label_folder=self._weak_label_folder,
+                output_folder=self.pseudo_mask_folder,
+                log=self.print_to_log_file,
+                walk_again=walk_again,
+                converted_dataset_folder=self._converted_dataset(),
+            )
+        )
+        self.set_deep_supervision_enabled(self.enable_deep_supervision)
+
+    def _predictor(self) -> nnUNetPredictor:
+        """Return what predicts with the present network; deep supervision must be off."""
         predictor = nnUNetPredictor(device=self.device, allow_tqdm=False)
         predictor.manual_initialization(
             unwrap(self.network).eval(),
@@ -175,18 +194,33 @@ class PseudoMaskTrainer(SeededTrainer):
             type(self).__name__,
             self.inference_allowed_mirroring_axes,
         )
-        self._share_work(
-            lambda: write_pseudo_masks(
-                predictor,
-                open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
-                weak_label_folder=self._weak_label_folder,
-                output_folder=self.pseudo_mask_folder,
-                log=self.print_to_log_file,
-                walk_again=walk_again,
-                converted_dataset_folder=self._converted_dataset(),
+        return predictor
+
+    def score_by_clicks(self, cases: Sequence[str]) -> dict[str, dict]:
+        """Predict cases and score them against their recorded clicks; several GPUs share them.
+
+        Args:
+            cases: Case identifiers, of which clicks are recorded.
+
+        Returns:
+            The scores of each case (:func:`nnunetv2_simple.evaluation.click_scores.score_clicks`).
+        """
+        self.set_deep_supervision_enabled(False)
+        predictor, scores = self._predictor(), {}
+        dataset = open_dataset(self.preprocessed_dataset_folder, self._own_share(list(cases)))
+        for case in case_identifiers(dataset):
+            image, _, properties = load_preprocessed_case(dataset, case)
+            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(image[:]))).cpu()
+            prediction = convert_predicted_logits_to_segmentation_with_correct_shape(
+                logits, self.plans_manager, self.configuration_manager, self.label_manager, properties
             )
-        )
+            scores[case] = score_case_by_clicks(self._converted_dataset(), case, prediction)
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
+        if self.is_ddp:
+            scores_of_all = [None] * dist.get_world_size()
+            dist.all_gather_object(scores_of_all, scores)
+            scores = {case: found for scores in scores_of_all for case, found in scores.items()}
+        return scores
 
     def _converted_dataset(self) -> Path | None:
         """Return the raw dataset with the records of its conversion; None if nnUNet_raw has none."""
@@ -262,7 +296,12 @@ class PseudoMaskTrainer(SeededTrainer):
         )
         self._say_which_files_nobody_reads()
         self._refuse_empty_pseudo_masks(dataset, label_folder)
-        return RelabelledDataset(dataset, label_folder)
+        return RelabelledDataset(dataset, label_folder, has_ignored=self._keeps_ignored_voxels)
+
+    @property
+    def _keeps_ignored_voxels(self) -> bool:
+        """Whether pseudo-masks hold ignored voxels: what nobody annotated is not background in this dataset."""
+        return UNANNOTATED in self.dataset_json
 
     def _say_which_files_nobody_reads(self) -> None:
         read = {case + self.dataset_json["file_ending"] for case in self._training_cases()}
@@ -296,9 +335,9 @@ class PseudoMaskTrainer(SeededTrainer):
         self.print_to_log_file(f"WARNING: {text}. Look at them in {self.pseudo_mask_folder}")
 
     def get_dataloaders(self):
-        """As nnU-Net. Pseudo-masks have no ignored voxels, so their patches are drawn as for any dense dataset."""
+        """As nnU-Net. Patches of pseudo-masks without ignored voxels are drawn as for any dense dataset."""
         label_manager = self.label_manager
-        if self.learns_pseudo_masks:
+        if self.learns_pseudo_masks and not self._keeps_ignored_voxels:
             dense = deepcopy(self.dataset_json)
             del dense["labels"]["ignore"]
             self.label_manager = self.plans_manager.get_label_manager(dense)

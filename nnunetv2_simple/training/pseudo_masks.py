@@ -21,7 +21,7 @@ from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
-from nnunetv2_simple.training.second_walk import find_images_with_points, second_walk_mask
+from nnunetv2_simple.training.second_walk import find_images_with_points, kept_voxels, second_walk_mask
 
 
 class PseudoMaskWriter(NamedTuple):
@@ -71,6 +71,10 @@ class PseudoMaskWriter(NamedTuple):
             mask = np.where(weak_label == label_manager.ignore_label, mask, weak_label)
         elif not walks:  # a walk knows its boxes, and what the first one called background may be lesion
             mask = np.where(weak_label == 0, 0, mask)
+        if self.converted_dataset_folder is not None:
+            ignore_label = label_manager.ignore_label
+            kept = kept_voxels(self.converted_dataset_folder, case, weak_label, ignore_label=ignore_label)
+            mask = np.where(kept, weak_label, mask)
         mask = mask.astype(np.uint8)
         self._write_mask(case, mask, properties)
 
@@ -102,6 +106,9 @@ def write_pseudo_masks(
     Without ``walk_again`` the network alone decides, as in the paper, but what the weak label calls background stays
     background: that is all outside the boxes of the extreme points. With it the random walker decides inside them, with
     the network's opinion as its prior (:mod:`nnunetv2_simple.training.second_walk`).
+
+    Painted voxels stay as painted, and what is ignored because lesions may be there that nobody annotated stays ignored
+    (:func:`nnunetv2_simple.training.second_walk.kept_voxels`).
 
     What is labelled stays as labelled wherever the label is not, or no longer, the one that the conversion recorded:
     somebody has corrected it. The same holds with ``walk_again`` for cases whose images or points are not there; the

@@ -6,6 +6,7 @@ as corrected. The preprocessed images are used as they are; only the labels are 
 
 import hashlib
 import os
+from ast import literal_eval
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.grids import on_grid_of
 from nnunetv2_simple.images import image_file_ending, read_grid, read_header, read_volume
-from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
+from nnunetv2_simple.nnunet.versions import annotated_labels, case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import end_with_parent, in_background
 
 MADE_OF = "made_of"  # what a preprocessed label is of, see _made_of
@@ -84,7 +85,8 @@ def write_preprocessed_labels(
 
 def has_foreground(output_folder: str, case: str) -> bool:
     """Tell whether the preprocessed label of a case has any foreground."""
-    return any(len(found) for found in _locations(join(output_folder, case + ".npz")).values())
+    found = _locations(join(output_folder, case + ".npz"))
+    return any(len(places) for label, places in found.items() if not isinstance(label, tuple))
 
 
 def _made_of(
@@ -113,9 +115,9 @@ def _is_made_of(file: str, made_of: str) -> bool:
     return is_whole and found == made_of
 
 
-def _locations(file: str) -> dict[int, np.ndarray]:
+def _locations(file: str) -> dict[int | tuple[int, ...], np.ndarray]:
     with np.load(file) as content:
-        return {int(name): content[name] for name in content.files if name != MADE_OF}
+        return {literal_eval(name): content[name] for name in content.files if name != MADE_OF}
 
 
 def _write_preprocessed_label(
@@ -134,7 +136,7 @@ def _write_preprocessed_label(
     _check_mask(mask, mask_file, label_manager, shape=_original_shape(properties, plans_manager))
     label = _on_preprocessed_grid(mask, np.asarray(weak_label[:]), properties, plans_manager, configuration_manager)
     locations = configuration_manager.preprocessor_class._sample_foreground_locations(
-        label, list(label_manager.foreground_labels)
+        label, [*label_manager.foreground_labels, annotated_labels(label_manager)]
     )
     patch_size = (1, 1, *configuration_manager.patch_size)[-4:]
     label_file, locations_file = join(output_folder, case + ".b2nd"), join(output_folder, case + ".npz")
@@ -186,7 +188,7 @@ def _check_mask(mask: np.ndarray, mask_file: str, label_manager: LabelManager, *
         raise ValueError(
             f"pseudo-mask {mask_file} must have the shape of its image {tuple(shape)}, got {mask.shape[1:]}"
         )
-    labels = [int(label) for label in label_manager.all_labels]
+    labels = [*map(int, label_manager.all_labels), label_manager.ignore_label]
     unknown = sorted(set(np.unique(mask).tolist()) - set(labels))
     if unknown:
         raise ValueError(f"pseudo-mask {mask_file} may hold the labels {labels}, got {unknown}")
@@ -245,15 +247,20 @@ class RelabelledDataset(WatchfulDataset):
     Args:
         dataset: The dataset that holds the images.
         label_folder: Written by :func:`write_preprocessed_labels`.
+        has_ignored: Whether labels hold ignored voxels, so that nnU-Net draws patches around the others.
     """
 
-    def __init__(self, dataset, label_folder: str):
+    def __init__(self, dataset, label_folder: str, *, has_ignored: bool = False):
         super().__init__(dataset)
+        self.has_ignored = has_ignored
         self.label_folder = Path(label_folder)
 
     def load_case(self, identifier: str) -> tuple:
         """Return what nnU-Net's dataset returns of a case, with label and locations of the foreground exchanged."""
         image, _, *others, properties = super().load_case(identifier)
         label = blosc2.open(urlpath=str(self.label_folder / f"{identifier}.b2nd"), mode="r", dparams={"nthreads": 1})
-        properties["class_locations"] = _locations(str(self.label_folder / f"{identifier}.npz"))
+        found = _locations(str(self.label_folder / f"{identifier}.npz"))
+        properties["class_locations"] = {
+            labels: places for labels, places in found.items() if self.has_ignored or not isinstance(labels, tuple)
+        }
         return image, label, *others, properties

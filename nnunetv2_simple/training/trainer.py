@@ -13,6 +13,7 @@ Every step may be interrupted and repeated.
 """
 
 import inspect
+import os
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -24,7 +25,8 @@ from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_simple.files import written_atomically
+from nnunetv2_simple.evaluation.click_scores import CLICK_SCORE, summarise_clicks
+from nnunetv2_simple.files import save_json_atomically, written_atomically
 from nnunetv2_simple.nnunet.training_log import PHASE_IN_LOG
 from nnunetv2_simple.nnunet.versions import logged_values
 from nnunetv2_simple.parallel import children_end_on_sigterm
@@ -37,12 +39,21 @@ from nnunetv2_simple.training.checks import (
     refuse_labels_without_ignore,
     refuse_unsupported,
 )
+from nnunetv2_simple.training.click_validation import (
+    cases_with_clicks,
+    choice_of_best,
+    describe,
+    evenly_chosen,
+    score_case_by_clicks,
+)
 from nnunetv2_simple.training.feature_tap import FeatureTap, unwrap
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
 from nnunetv2_simple.training.phases import Phase, first_epoch, phase_at
 from nnunetv2_simple.training.progress_plot import plot_phases
 from nnunetv2_simple.training.pseudo_mask_trainer import PseudoMaskTrainer
 
+BEST_CHECKPOINT = "checkpoint_best.pth"
+STOP_VARIABLE = "nnUNet_simple_stop_after"
 LOGGED_TERMS = (
     "segmentation_loss",
     "contrastive",
@@ -59,10 +70,20 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     Raises:
         NotImplementedError: For cascades, region-based labels and networks without nnU-Net's decoder.
-        ValueError: For a dataset without an ignore label, and for plans or a dataset.json nnU-Net fails on.
+        ValueError: For a dataset without an ignore label, for plans or a dataset.json nnU-Net fails on, and for
+            environment variables of another value than they may have.
+
+    Attributes:
+        phases: The phases.
+        best_by: What checkpoint_best.pth of a phase on weak labels is chosen by: "clicks", the click score of the
+            validation cases (at most 20 of them), or "nnunet", its pseudo-Dice against the weak labels. The environment
+            variable nnUNet_simple_best comes before it. Until there is a click score it is nnU-Net's.
+        epochs_between_click_scores: How often the validation cases are predicted for that.
     """
 
     phases: tuple[Phase, ...]
+    best_by: str = "clicks"
+    epochs_between_click_scores: int = 10
 
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
@@ -74,9 +95,13 @@ class PhasedTrainer(PseudoMaskTrainer):
         self._nnunets_oversampling = self.oversample_foreground_percent
         self._feature_tap: FeatureTap | None = None
         self._iteration = 0
-        for key in LOGGED_TERMS:
+        for key in (*LOGGED_TERMS, CLICK_SCORE):
             logged_values(self)[key] = []
         self.logger.plot_progress_png = partial(self._try_to_plot, self.logger.plot_progress_png)
+        self.best_by, self._is_chosen = choice_of_best(self.best_by), False
+        self._stop_after = os.environ.get(STOP_VARIABLE)
+        if self._stop_after and self._stop_after not in (names := [phase.name for phase in self.phases[:-1]]):
+            raise ValueError(f"{STOP_VARIABLE} must be one of {', '.join(names) or 'none'}, got {self._stop_after!r}")
 
     @property
     def phase(self) -> Phase:
@@ -166,10 +191,24 @@ class PhasedTrainer(PseudoMaskTrainer):
         if self.learns_pseudo_masks:
             self._close_feature_tap()
             self.write_pseudo_masks(walk_again=self.phase.walks_again)
+        if index > 0 and self._stop_after == self.phases[index - 1].name:
+            self._stop()
+        if self.learns_pseudo_masks:
             self._draw_new_weights()
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
         self._best_ema = None
         self._set_up_phase()
+
+    def _stop(self) -> None:
+        """End the process where somebody wants to look at the pseudo-masks first."""
+        if self.dataloader_train is not None:
+            self._shut_down_dataloaders()
+        masks = f" Correct pseudo-masks in {self.pseudo_mask_folder}." if self.learns_pseudo_masks else ""
+        self.print_to_log_file(
+            f"Stopped after the phase {self._stop_after} ({STOP_VARIABLE}).{masks} To go on, unset the variable and "
+            "give the same command with --c"
+        )
+        raise SystemExit(0)
 
     def _save_checkpoint_before_epoch(self, name: str) -> None:
         """Save a checkpoint that continues with the current epoch (nnU-Net stores the one after it)."""
@@ -267,9 +306,38 @@ class PhasedTrainer(PseudoMaskTrainer):
         if self._starts_phase():  # the moving average, and with it checkpoint_best.pth, starts anew with each phase
             values = logged_values(self)
             values["ema_fg_dice"][-1] = values["mean_fg_dice"][-1]
+        self.logger.log(CLICK_SCORE, self._click_score(), self.current_epoch)
+
+    def _click_score(self) -> float:
+        """Return the click score of the validation cases where it is wanted in this epoch, NaN elsewhere."""
+        phase, epoch = self.phase, self.current_epoch + 1 - first_epoch(self.phases, self.phase)
+        ends, is_last = epoch == phase.num_epochs, self.current_epoch + 1 == self.num_epochs
+        chooses = self.best_by == "clicks" and (ends or epoch % self.epochs_between_click_scores == 0)
+        if phase.labels != "weak" or not (chooses or ends and not is_last):
+            return float("nan")
+        cases = evenly_chosen(cases_with_clicks(self._converted_dataset(), sorted(self.do_split()[1])))
+        if not cases:
+            return float("nan")
+        summary = summarise_clicks(self.score_by_clicks(cases))
+        when = f"after phase {phase.name}" if ends else f"in phase {phase.name}"
+        self.print_to_log_file(f"Validation by clicks {when}: {describe(summary)}")
+        return summary[CLICK_SCORE]
+
+    def _clicks_choose_best(self) -> bool:
+        """Tell whether there are click scores in this phase, so that nnU-Net's pseudo-Dice does not choose."""
+        return self.best_by == "clicks" and self.phase.labels == "weak" and np.isfinite(self._click_scores()).any()
+
+    def _click_scores(self) -> list[float]:
+        return logged_values(self)[CLICK_SCORE][first_epoch(self.phases, self.phase) : self.current_epoch + 1]
 
     def on_epoch_end(self) -> None:
+        *earlier, score = self._click_scores()
+        is_best = self._clicks_choose_best() and not any(other >= score for other in earlier) and np.isfinite(score)
         super().on_epoch_end()
+        if is_best:
+            self._is_chosen = True
+            self._save_checkpoint_before_epoch(BEST_CHECKPOINT)
+            self._is_chosen = False
         if self.local_rank == 0:
             self._try_to_plot(plot_phases, self.phases, logged_values(self), self.output_folder)
         if self._starts_phase() and self.current_epoch < self.num_epochs:
@@ -292,15 +360,38 @@ class PhasedTrainer(PseudoMaskTrainer):
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         self._close_feature_tap()
         super().perform_actual_validation(save_probabilities)
+        if self.local_rank == 0:
+            self._score_validation_by_clicks()
         self.print_to_log_file(
             "The validation Dice above is against the weak labels, ignored voxels left out. Score predictions against "
             "dense reference masks before comparing methods."
         )
 
+    def _score_validation_by_clicks(self) -> None:
+        """Score what nnU-Net's validation has written against the clicks; write validation/click_scores.json."""
+        folder, reader_writer = Path(self.output_folder) / "validation", self.plans_manager.image_reader_writer_class()
+        files = {case: folder / (case + self.dataset_json["file_ending"]) for case in sorted(self.do_split()[1])}
+        cases = cases_with_clicks(self._converted_dataset(), [case for case, file in files.items() if file.is_file()])
+        if not cases:
+            return
+        scores = {
+            case: score_case_by_clicks(self._converted_dataset(), case, reader_writer.read_seg(str(files[case]))[0][0])
+            for case in cases
+        }
+        summary = summarise_clicks(scores)
+        save_json_atomically({"all": summary, "cases": scores}, folder / "click_scores.json")
+        self.print_to_log_file(f"Validation by clicks: {describe(summary)}")
+
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, filename: str) -> None:
-        """As nnU-Net, but an interruption or a full disk never leaves a half-written checkpoint."""
+        """As nnU-Net, but an interruption or a full disk never leaves a half-written checkpoint.
+
+        Where clicks choose checkpoint_best.pth, nnU-Net's own choice is not written.
+        """
+        is_best = os.path.basename(filename) == BEST_CHECKPOINT
+        if is_best and not self._is_chosen and self.current_epoch < self.num_epochs and self._clicks_choose_best():
+            return
         if self.disable_checkpointing or self.local_rank > 0:
             super().save_checkpoint(filename)  # which says so, or does nothing
             return
@@ -323,6 +414,7 @@ class PhasedTrainer(PseudoMaskTrainer):
                 f"{filename_or_checkpoint} cannot be read as a checkpoint of this training: {type(error).__name__}: "
                 f"{str(error)[:500]}. Move it away, and --c goes on from the checkpoint before"
             ) from error
+        logged_values(self).setdefault(CLICK_SCORE, [float("nan")] * self.current_epoch)  # of earlier versions: none
         self._set_up_phase()
 
 

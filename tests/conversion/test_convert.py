@@ -243,7 +243,6 @@ REASONS = {
     "nan": ["nan_0000.nrrd", "NaN"],
     "unannotated": ["dense mask of every training case", "no annotation"],
     "unreadable": ["cannot read", "unreadable_0000.nii.gz"],
-    "empty_mask": ["empty_mask.nii.gz", "empty"],
     "constant": ["constant", "constant_0000.nii.gz"],
     "outside": ["outside.json", "outside the image"],
     "two_channels": ["expected 1 channels, found 2"],
@@ -268,8 +267,6 @@ def run_with_failures(tmp_path_factory):
     (images / "nan_0000.nii.gz").unlink()
     (masks / "unannotated.nii.gz").unlink()
     (images / "unreadable_0000.nii.gz").write_bytes(b"this is no image")
-    empty = sitk.ReadImage(str(masks / "empty_mask.nii.gz")) * 0
-    write(empty, masks / "empty_mask.nii.gz")
     write(sitk.ReadImage(str(images / "constant_0000.nii.gz")) * 0 + 7, images / "constant_0000.nii.gz")
     write_points(folder / "clicks" / "outside.json", CLICKS + (0, 0, 8))
     write(oblique_image(array), images / "two_channels_0001.nii.gz")

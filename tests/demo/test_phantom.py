@@ -180,3 +180,13 @@ def test_written_phantom_keeps_its_voxels_and_geometry(tmp_path):
         np.testing.assert_array_equal(sitk.GetArrayFromImage(image), array)
         np.testing.assert_allclose(image.GetSpacing(), SMALL["spacing_mm"][::-1], rtol=1e-6)
         np.testing.assert_allclose(image.GetOrigin(), (10, -20, 30))
+
+
+def test_a_breast_has_as_many_tumors_as_asked_for():
+    none, two = (
+        generate_phantom(np.random.default_rng(5), shape=(20, 44, 40), spacing_mm=(3.0, 1.6, 1.6), num_tumors=number)
+        for number in (0, 2)
+    )
+    assert not none.tumor.any() and two.tumor.any()
+    with pytest.raises(ValueError, match="-1"):
+        generate_phantom(np.random.default_rng(5), shape=(20, 44, 40), spacing_mm=(3.0, 1.6, 1.6), num_tumors=-1)

@@ -1113,7 +1113,6 @@ BAD_JSON = {
     "no points": ({"coordinates": "voxel"}, "'points'"),
     "points and box": ({"coordinates": "voxel", "points": VOXELS_XYZ, "box": BOX_XYZ}, "one of"),
     "points and lesions": ({"coordinates": "voxel", "points": VOXELS_XYZ, "lesions": []}, "one of"),
-    "no lesion": ({"coordinates": "voxel", "lesions": []}, "'lesions' is empty"),
     "lesions of another type": ({"coordinates": "voxel", "lesions": {"points": []}}, "list of objects"),
     "lesion of another type": ({"coordinates": "voxel", "lesions": [7]}, "list of objects"),
     "lesion without points": (

@@ -1,0 +1,80 @@
+"""What the clicks of the validation cases say of a network.
+
+nnU-Net's pseudo-Dice is measured against weak labels, where it says how well the network repeats them. The clicks say
+whether lesions are found and how far predictions reach (:mod:`nnunetv2_simple.evaluation.click_scores`).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_simple.conversion.case_files import PAINTED
+from nnunetv2_simple.conversion.loading import far_from_lesions
+from nnunetv2_simple.conversion.record import read_record
+from nnunetv2_simple.evaluation.click_scores import score_clicks
+from nnunetv2_simple.extreme_points.lesions import Lesion
+from nnunetv2_simple.images import read_grid, spacing_zyx_mm
+
+BEST_VARIABLE = "nnUNet_simple_best"
+CHOICES = ("clicks", "nnunet")
+MAX_CASES = 20  # that are predicted while a training runs
+
+
+def choice_of_best(default: str) -> str:
+    """Return what checkpoint_best.pth of the weak phases is chosen by: what the environment says, or the default.
+
+    Raises:
+        ValueError: If it is none of :data:`CHOICES`.
+    """
+    choice = os.environ.get(BEST_VARIABLE) or default
+    if choice not in CHOICES:
+        raise ValueError(f"{BEST_VARIABLE} must be one of {', '.join(CHOICES)}, got {choice!r}")
+    return choice
+
+
+def cases_with_clicks(converted_folder: Path | None, cases: Sequence[str]) -> list[str]:
+    """Return the cases whose lesions are all recorded with clicks, or that are known to have none."""
+    if converted_folder is None:
+        return []
+    records = {case: read_record(converted_folder, case) for case in cases}
+    return [case for case, r in records.items() if "lesions" in r and PAINTED not in r.get("supervision", ())]
+
+
+def evenly_chosen(cases: Sequence[str], most: int = MAX_CASES) -> list[str]:
+    """Return at most so many of the cases, evenly spaced in their order."""
+    chosen = np.linspace(0, len(cases) - 1, min(len(cases), most)).round().astype(int)
+    return [cases[index] for index in chosen]
+
+
+def score_case_by_clicks(converted_folder: Path, case: str, prediction: np.ndarray) -> dict:
+    """Score a prediction against the recorded clicks of its case.
+
+    What is predicted where lesions may be that nobody annotated does not count.
+
+    Args:
+        converted_folder: ``DatasetXXX_Name`` in nnUNet_raw.
+        case: Case identifier.
+        prediction: (z, y, x) labels.
+
+    Returns:
+        See :func:`nnunetv2_simple.evaluation.click_scores.score_clicks`.
+    """
+    record = read_record(converted_folder, case)
+    grid = read_grid(str(converted_folder / "labelsTr" / f"{case}.nii.gz"))
+    far = far_from_lesions(record["lesions"], grid, margin_mm=record.get("unannotated_margin_mm"))
+    lesions = [replace(Lesion.from_json(lesion), source=lesion["source"]) for lesion in record["lesions"]]
+    return score_clicks(np.where(far, 0, prediction), lesions, spacing_mm=spacing_zyx_mm(grid))
+
+
+def describe(summary: Mapping) -> str:
+    """Return scores over all cases as a sentence for the log."""
+    shown = {key: "-" if value is None else f"{value:.3g}" for key, value in summary.items()}
+    return (
+        f"{summary['num_found']} of {summary['num_lesions']} lesions found, "
+        f"{shown['false_positives_per_case']} false positives per case, IoU of the boxes {shown['box_iou']}, "
+        f"faces {shown['face_distance_mm']} mm off, {shown['outside_share']} of the prediction outside all boxes, "
+        f"click score {shown['click_score']} ({summary['num_cases']} cases)"
+    )
