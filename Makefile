@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint benchmark compat torchvision clean
+.PHONY: demo docs test lint benchmark compat torchvision clean
 
 demo: $(VENV)/installed
 	$(BIN)/nnUNetv2_simple_demo -o $(DEMO_OUTPUT) --overwrite
@@ -22,6 +22,11 @@ benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/pseudo_mask_time.py
 	$(BIN)/python benchmarks/training_cost.py
 	$(BIN)/python benchmarks/device_waits.py
+
+# the pages of README.md and docs/, in site/
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build
 
 compat: $(VENV)/installed
 	$(BIN)/python tools/compat.py
@@ -43,4 +48,4 @@ torchvision:
 	  test ! -e $$file || $(BIN)/python -c "import torchvision" 2>/dev/null || sed -i '1i $(DECLARED)' $$file; done
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUTPUT) compat_envs compat.md
+	rm -rf $(VENV) $(DEMO_OUTPUT) site compat_envs compat.md

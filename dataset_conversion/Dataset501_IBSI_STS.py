@@ -4,12 +4,11 @@ The data are public: repository theibsi/data_sets, folder ibsi_validation/nifti 
 folder per patient that holds MR_T1_image.nii.gz and MR_T1_mask.nii.gz. The six clicks are simulated from the masks.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_simple.arguments import existing_folder
+from nnunetv2_simple.arguments import command_parser, existing_folder
 from nnunetv2_simple.conversion.cases import Case
 from nnunetv2_simple.conversion.options import add_common_options, convert
 
@@ -28,7 +27,11 @@ def find_cases(folder: Path) -> list[Case]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = command_parser(
+        __doc__.splitlines()[0],
+        "python -m nnunetv2_simple.dataset_conversion.Dataset501_IBSI_STS -i ibsi_validation/nifti -dense 502 "
+        "-num_test 11",
+    )
     parser.add_argument(
         "-i", type=existing_folder, required=True, help="Folder that holds the patients' folders STS_NNN"
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnunetv2_simple.arguments import add_option, add_walker_options, existing_folder
+from nnunetv2_simple.arguments import add_option, add_walker_options, command_parser, existing_folder
 from nnunetv2_simple.conversion.cases import Case, WalkerImage
 from nnunetv2_simple.conversion.options import add_common_options, convert
 from nnunetv2_simple.extreme_points.annotation import error_context
@@ -106,11 +106,11 @@ def _walker_image(args: argparse.Namespace) -> WalkerImage:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
+    parser = command_parser(
+        __doc__.splitlines()[0],
+        "python -m nnunetv2_simple.dataset_conversion.Dataset503_MAMA_MIA -i MAMA-MIA -phases 0 1",
         epilog="Where phases 0 and 1 are chosen, and neither -walker_channel nor -walker_subtract is given, the random "
         "walker sees phase 1 minus phase 0.",
-        allow_abbrev=False,
     )
     parser.add_argument("-i", type=existing_folder, required=True, help="Folder that holds images and segmentations")
     add_option(parser, "phases", "Phases that become the channels 0000, 0001, ...", nargs="+", type=int, default=[0, 1])

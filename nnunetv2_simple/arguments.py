@@ -1,11 +1,40 @@
-"""What the command lines have in common."""
+"""What the command lines have in common: --version, options as nnU-Net has them, examples at the end of the help."""
 
 import argparse
+import shutil
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2.configuration import default_num_processes
+
+from nnunetv2_simple import __version__
+
 DEFAULT_CLASS = "tumor"
+HELP_WIDTH = 100
+
+
+def command_parser(description: str, *examples: str, epilog: str = "") -> argparse.ArgumentParser:
+    """Return a parser with --version, which takes no abbreviated options.
+
+    Args:
+        description: What the command does.
+        examples: Lines at the end of the help: commands as one would type them, each after a comment.
+        epilog: A sentence before them.
+    """
+    width = min(shutil.get_terminal_size().columns - 2, HELP_WIDTH)
+    ending = [textwrap.fill(epilog, width)] if epilog else []
+    if examples:
+        ending.append("\n".join(["examples:", *(f"  {line}" for line in examples)]))
+    parser = argparse.ArgumentParser(
+        description=textwrap.fill(description, width),
+        epilog="\n\n".join(ending),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"nnunetv2_simple {__version__}")
+    return parser
 
 
 def existing_path(text: str) -> Path:
@@ -25,10 +54,28 @@ def existing_folder(text: str) -> Path:
 
 def add_option(parser: argparse.ArgumentParser, name: str, help: str, **options) -> None:
     """Add an option with nnU-Net's single dash; the usual double one is understood as well, but for single letters."""
-    if "default" in options:
-        help += f". Default: {options['default']}"
+    if options.get("default") is not None:
+        help += f". Default: {as_typed(options['default'])}"
     names = [f"-{name}"] if len(name) == 1 else [f"-{name}", f"--{name}"]
     parser.add_argument(*names, help=f"[OPTIONAL] {help}", **options)
+
+
+def add_num_processes(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add -np, which is nnU-Net's own number of processes unless it is given."""
+    what += f". Default: nnUNet_def_n_proc, which is {default_num_processes} here"
+    parser.add_argument("-np", "--np", type=int, default=default_num_processes, help=f"[OPTIONAL] {what}")
+
+
+def as_typed(value) -> str:
+    """Return a value as one would type it.
+
+    Example:
+        >>> as_typed(["pre", "post"]), as_typed(2.0)
+        ('pre post', '2')
+    """
+    if isinstance(value, list | tuple):
+        return " ".join(map(as_typed, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def add_walker_options(parser: argparse.ArgumentParser) -> None:

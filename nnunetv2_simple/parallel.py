@@ -57,10 +57,12 @@ def _run_on_this_machine(
     num_processes: int, function: Callable, items: Iterable, killed: Callable = _raise_killed
 ) -> Iterator[tuple]:
     def run_in_pool(some: Iterable) -> Iterator[tuple]:
-        pool = joblib.Parallel(num_processes, return_as="generator_unordered", batch_size=1)
+        pool = joblib.Parallel(num_workers, return_as="generator_unordered", batch_size=1)
         yield from pool(joblib.delayed(_call_in_pool)(os.getpid(), function, item) for item in some)
 
     pending = list(items)
+    # one process for each item at most; two at least, as the only one would be this process, which may not be killed
+    num_workers = min(num_processes, max(len(pending), 2))
     while pending:
         try:
             for item, result in run_in_pool(list(pending)):

@@ -1,6 +1,10 @@
+import os
+
 import numpy as np
 import pytest
 from scipy import ndimage
+
+os.environ.setdefault("nnUNet_def_n_proc", "2")  # nnU-Net's own default would start 8 processes per test
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Trainers of other lengths: every trainer of this folder, nnUNetTrainer and nnUNetTrainerCELoss.
 
     <trainer>_5epochs  _50epochs  _250epochs        as nnU-Net's nnUNetTrainer_5epochs, _50epochs, _250epochs
-    <trainer>_800iterations  _2000iterations        for small networks on a CPU: epochs of 200 iterations
+    <trainer>_400iterations  _800iterations  _2000iterations        for small networks on a CPU
 
 nnU-Net finds a trainer by the name of a module's attribute. nnU-Net brings the lengths in epochs that are missing here.
 """
@@ -22,7 +22,7 @@ from nnunetv2_simple.training.phases import RETRAIN, Phase, with_epochs, with_it
 from nnunetv2_simple.training.seeding import SeededTrainer
 from nnunetv2_simple.training.trainer import PhasedTrainer
 
-EPOCHS, ITERATIONS = (5, 50, 250), (800, 2000)
+EPOCHS, ITERATIONS = (5, 50, 250), (400, 800, 2000)
 
 LENGTHS = (
     # trainer, its lengths in epochs, its lengths in iterations

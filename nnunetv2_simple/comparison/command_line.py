@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 
-from nnunetv2_simple.arguments import add_option, existing_folder
+from nnunetv2_simple.arguments import add_num_processes, add_option, command_parser, existing_folder
 from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
@@ -33,10 +33,16 @@ FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNe
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Train, predict and score every row of the paper's table and the baselines, on the same plans, "
-        "splits and schedules. Finished steps are skipped, so the same command resumes after an interruption.",
-        allow_abbrev=False,  # the words of the command are printed again, see --print-commands
+    parser = command_parser(
+        "Train, predict and score every row of the paper's table and the baselines, on the same plans, splits and "
+        "schedules. Finished steps are skipped, so the same command resumes after an interruption.",
+        "# everything, fold 0",
+        "nnUNetv2_simple_compare -weak 501 -dense 502 -i TEST_IMAGES -ref TEST_MASKS -o COMPARISON",
+        "# three methods, three folds, a quarter of the epochs",
+        "nnUNetv2_simple_compare -weak 501 -dense 502 -methods simple walker full -f 0 1 2 -length 250epochs "
+        "-i TEST_IMAGES -ref TEST_MASKS -o COMPARISON",
+        "# a shell script of nnU-Net's commands for a scheduler",
+        "nnUNetv2_simple_compare -weak 501 -i TEST_IMAGES -ref TEST_MASKS -o COMPARISON --print-commands > commands.sh",
     )
     parser.add_argument("-weak", type=int, required=True, help="Id of the dataset nnUNetv2_simple_convert wrote")
     add_option(parser, "dense", "Id of the same cases with dense masks, for full supervision", type=int)
@@ -51,7 +57,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add_option(parser, "length", "Suffix of the trainers, such as 50epochs. Default: the full schedules")
     add_option(parser, "tolerance_mm", "Of the normalised surface Dice (NSD)", type=float, default=TOLERANCE_MM)
     add_option(parser, "device", "Device for training and prediction", choices=["cuda", "cpu", "mps"], default="cuda")
-    add_option(parser, "np", "Processes for preprocessing, prediction and scoring", type=int, default=2)
+    add_option(parser, "line_every_s", "Seconds between lines of progress in a log or pipe", type=float, default=30.0)
+    add_num_processes(parser, "Processes for preprocessing, prediction and scoring")
     add_option(parser, "disable_tta", "Predict without mirroring: faster, less accurate", action="store_true")
     parser.add_argument(
         *("--print-commands", "--print_commands", "-print_commands"),
@@ -111,6 +118,7 @@ def find_comparison(args: argparse.Namespace) -> Comparison:
         raw=raw,
         preprocessed=preprocessed,
         results=results,
+        line_every_s=args.line_every_s,
     )
     check_datasets(comparison)
     return comparison
@@ -153,9 +161,11 @@ def compare(comparison: Comparison, *, report_only: bool) -> None:
         remember_settings(comparison)
         if not report_only:
             run_missing(comparison)
+        say("scoring the predictions")
         scores = score_predictions(comparison, say)
         if not scores:
             raise ValueError(f"there are no predictions of all test cases in {folder} yet")
+        say("writing the report")
         write_tables(collect_results(comparison, scores), folder)
         write_report(folder / "comparison.json", folder / "report.html")
 

@@ -27,10 +27,10 @@ from nnunetv2_simple.comparison.settings import Command, Comparison
 from nnunetv2_simple.comparison.steps import TRAINER_FOLDERS_VARIABLE, Step, searched_trainer_folders, steps
 from nnunetv2_simple.comparison.training_state import is_trained, note_costs, num_epochs_done, read_costs
 from nnunetv2_simple.files import only_one, save_json_atomically, written_atomically
-from nnunetv2_simple.nnunet.training_log import last_epoch_line
+from nnunetv2_simple.nnunet.training_log import progress_line
 
 WATCHED_EVERY_S = 1.0
-LINE_EVERY_S = 300  # where nobody watches, in a log
+HEAD, TAIL = 20_000, 20_000  # bytes of a log that tell how far a training is
 NUM_LINES_SHOWN = 25
 PACKAGES = ("torch", "nnunetv2", "batchgenerators", "numpy", "scipy", "scikit-image", "SimpleITK")
 FIND_TRAINERS = """
@@ -63,14 +63,14 @@ def run_missing(comparison: Comparison) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(only_one(folder / ".comparison.lock", str(folder)))
         missing = [step for step in missing if not step.is_done()]
-        progress = held.enter_context(Progress(len(missing)))
+        progress = held.enter_context(Progress(len(missing), comparison.line_every_s))
         for step in missing:
             progress.begin(step.title)
             run_step(step, comparison, progress.show)
 
 
 def run_step(step: Step, comparison: Comparison, show: Callable[[str], None]) -> None:
-    """Run the commands of a step; ``show`` is called every second with the last line about an epoch."""
+    """Run the commands of a step; ``show`` is called every second with what tells how far they are."""
     log_file, costs_file = comparison.output_folder / "logs" / f"{step.log}.log", None
     commands = step.commands_now()
     if step.training:
@@ -126,8 +126,7 @@ def run_command(
         while process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(WATCHED_EVERY_S)
-            if line := last_epoch_line(_read_from(log_file, max(begin, log_file.stat().st_size - 10_000))):
-                show(line)
+            show(progress_line(_ends_of(log_file, begin)) or "at work")
     except BaseException:
         _kill(process)
         raise
@@ -152,6 +151,12 @@ def _read_from(file: Path, position: int) -> str:
     with file.open("rb") as stream:
         stream.seek(position)
         return stream.read().decode(errors="replace")
+
+
+def _ends_of(log_file: Path, begin: int) -> str:
+    """Return the first and the last lines from a position."""
+    text = _read_from(log_file, begin)
+    return text if len(text) <= HEAD + TAIL else f"{text[:HEAD].rpartition(chr(10))[0]}\n{text[-TAIL:]}"
 
 
 def _describe_failure(command: Sequence[str], status: int, log_file: Path, begin: int) -> str:
@@ -187,7 +192,8 @@ FILE_COMMANDS = {  # run here, so that they work on every platform
 class Progress:
     """A bar over the steps, and under it the last line of the running one; off a terminal, a line now and then."""
 
-    def __init__(self, num_steps: int):
+    def __init__(self, num_steps: int, line_every_s: float):
+        self._line_every_s, self._step_began = line_every_s, time.monotonic()
         self._on_terminal, self._num_steps, self._begun = sys.stderr.isatty(), num_steps, 0
         options = {"file": sys.stderr, "disable": not (self._on_terminal and num_steps)}
         self._bar = tqdm(total=num_steps, unit="step", **options)
@@ -205,13 +211,15 @@ class Progress:
         """Begin a step; the one before is done."""
         self._bar.update(self._begun - self._bar.n)
         self._begun += 1
+        self._step_began = time.monotonic()
         self._print(f"{title} (step {self._begun} of {self._num_steps})")
 
     def show(self, line: str) -> None:
-        """Show how far the step is."""
+        """Show how far the step is; called every second."""
         self._line.set_description_str(line)
-        if not self._on_terminal and time.monotonic() > self._last_print + LINE_EVERY_S:
-            self._print(f"  {line}")
+        now = time.monotonic()
+        if not self._on_terminal and now > self._last_print + self._line_every_s:
+            self._print(f"  {now - self._step_began:.0f} s: {line}")
 
     def _print(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)

@@ -61,6 +61,7 @@ class Comparison:
         raw: nnUNet_raw.
         preprocessed: nnUNet_preprocessed.
         results: nnUNet_results.
+        line_every_s: Seconds between two lines of progress where the output is no terminal.
     """
 
     datasets: Mapping[str, str]
@@ -83,6 +84,7 @@ class Comparison:
     raw: Path
     preprocessed: Path
     results: Path
+    line_every_s: float = 30.0
 
     @property
     def has_folds(self) -> bool:

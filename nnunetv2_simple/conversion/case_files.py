@@ -18,8 +18,8 @@ from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.images import image_like, read_header, spacing_zyx_mm, write_image
 from nnunetv2_simple.pseudo_mask.generate import draw_scribbles, generate_pseudo_mask, merge_pseudo_masks
 from nnunetv2_simple.pseudo_mask.walker_probabilities import as_stored, label_digest, walker_file
-from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
-from nnunetv2_simple.report.quality_sheet import draw_sheet
+from nnunetv2_simple.report.quality_page import QUALITY_FOLDER, THUMBNAIL
+from nnunetv2_simple.report.quality_sheet import draw_sheet, draw_thumbnail
 
 FILE_ENDING = ".nii.gz"
 NO_LESION, PAINTED, EVIDENCE = "tumor-free", "painted mask", "evidence of another model"
@@ -54,6 +54,9 @@ def convert_case(case: Case, conversion: Conversion) -> None:
         measures = measure_case(labelled)
         writers[folder / QUALITY_FOLDER / f"{case.identifier}.png"] = partial(
             draw_sheet, case=labelled, measures=measures, title=case.identifier
+        )
+        writers[folder / QUALITY_FOLDER / f"{case.identifier}{THUMBNAIL}"] = partial(
+            draw_thumbnail, case=labelled, measures=measures
         )
         content |= _provenance_of_labels(case, conversion, loaded, labelled.label) | {"quality": measures}
     begin_case(conversion, case.identifier, list(writers))

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_raw
 
-from nnunetv2_simple.arguments import add_option, add_walker_options, existing_folder, existing_path
+from nnunetv2_simple.arguments import (
+    DEFAULT_CLASS,
+    add_option,
+    add_walker_options,
+    command_parser,
+    existing_folder,
+    existing_path,
+)
 from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, write_baseline
 from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.channel_names import CT, DEFAULT_CHANNELS
@@ -16,6 +23,22 @@ from nnunetv2_simple.conversion.input_folders import find_cases, read_case_list
 from nnunetv2_simple.conversion.new_images_command import IMAGES_ONLY
 from nnunetv2_simple.conversion.new_images_command import main as write_new_images
 from nnunetv2_simple.conversion.options import add_common_options, check_dataset_ids, convert, progress_bar
+
+EXAMPLES = (
+    "# check everything, write nothing",
+    "nnUNetv2_simple_convert -i IMAGES -a ANNOTATIONS -d 501 -n Breast --dry-run",
+    "# one channel, MR",
+    "nnUNetv2_simple_convert -i IMAGES -a ANNOTATIONS -d 501 -n Breast",
+    "# CT, one CSV of all clicks",
+    "nnUNetv2_simple_convert -i IMAGES -a clicks.csv -d 502 -n Liver -channels CT",
+    "# two channels; the lesion shows in their difference",
+    "nnUNetv2_simple_convert -i IMAGES -a ANNOTATIONS -d 503 -n DCE -channels pre post -walker_channel 1 "
+    "-walker_subtract 0",
+    "# clicks simulated from dense masks, the fully supervised twin, 20 test cases",
+    "nnUNetv2_simple_convert -i IMAGES -m MASKS -d 504 -n Phantom -dense 505 -num_test 20",
+    "# the random walker's result as labels, for stock nnU-Net",
+    "nnUNetv2_simple_convert -d 501 -baseline walker -baseline_id 506",
+)
 
 
 def derive_baseline(args: argparse.Namespace) -> int:
@@ -39,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if set(argv) & set(IMAGES_ONLY):
         return write_new_images(argv)
-    parser = argparse.ArgumentParser(
-        description="Write an nnU-Net raw dataset whose labels are pseudo-masks, from six extreme points per lesion; "
-        "or, with -baseline, other labels for a dataset converted before.",
-        allow_abbrev=False,
+    parser = command_parser(
+        "Write an nnU-Net raw dataset whose labels are pseudo-masks, from six extreme points per lesion; or, with "
+        "-baseline, other labels for a dataset converted before.",
+        *EXAMPLES,
     )
     parser.add_argument(
         "-i", type=existing_folder, help="Folder of images: <case>_0000.nii.gz, <case>_0001.nii.gz, ..."
@@ -91,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs="+",
         default=list(DEFAULT_CHANNELS),
     )
-    add_option(parser, "labels", "Foreground classes, like tumor=1 node=2. Default: tumor=1", nargs="+")
+    add_option(parser, "labels", f"Foreground classes, like tumor=1 node=2. Default: {DEFAULT_CLASS}=1", nargs="+")
     add_walker_options(parser)
     add_common_options(parser, dataset_name="")
     add_option(

@@ -18,7 +18,7 @@ more than there is, and the same command goes on where it stopped.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +64,7 @@ def convert_dataset(
     changed: bool = False,
     part_id: int = 0,
     num_parts: int = 1,
+    excluded: Collection[str] = (),
     num_processes: int = 1,
     dask_scheduler: str | None = None,
     progress: Callable[[Sequence[Case], Iterator], Iterator] = lambda cases, finished: finished,
@@ -81,6 +82,8 @@ def convert_dataset(
         changed: Whether to convert those finished cases again whose input or options are other ones now.
         part_id: Which part of the sorted cases to convert, 0 to ``num_parts`` - 1.
         num_parts: In how many parts the cases are converted, by as many calls.
+        excluded: Identifiers that are not among the cases, and what an earlier conversion wrote of them is removed (not
+            by parts).
         num_processes: Cases converted at the same time on this machine.
         dask_scheduler: Address of a Dask scheduler to convert the cases on instead.
         progress: Wraps the iterator over the finished cases, given the cases that are converted; e.g. a progress bar.
@@ -98,20 +101,21 @@ def convert_dataset(
         ConnectionError: See :func:`nnunetv2_simple.parallel.open_workers`.
     """
     part = cases_of_part(cases, part_id=part_id, num_parts=num_parts)
-    options = {"overwrite": overwrite, "changed": changed, "num_parts": num_parts}
-    check_dataset(cases, conversion, **options)  # nothing is written before
+    kept = {"overwrite": overwrite, "num_parts": num_parts, "excluded": excluded}
+    check_dataset(cases, conversion, changed=changed, **kept)  # nothing is written before
     folder, failures = conversion.dataset_folder, {}
     anew = changed_cases(part, conversion) if changed else []
-    if not anew and _is_finished(cases, conversion, overwrite=overwrite):
+    is_finished = _is_finished(cases, conversion, overwrite=overwrite)
+    if is_finished and not anew and not dropped_cases(cases, conversion, **kept):
         return failures
     with (
         open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run,
         locked(conversion.folders, part_id=part_id, num_parts=num_parts),
     ):
-        check_dataset(cases, conversion, **options)
+        check_dataset(cases, conversion, changed=changed, **kept)
         if num_parts == 1:
             remove_leftovers(conversion)
-        dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts)
+        dropped = dropped_cases(cases, conversion, **kept)
         to_convert = [case for case in part if overwrite or case.identifier in anew or not _is_done(case, conversion)]
         for identifier in (*dropped, *(case.identifier for case in to_convert)):
             reopen_case(conversion, identifier)
@@ -210,29 +214,54 @@ def annotation_warnings_of(cases: Sequence[Case], conversion: Conversion) -> dic
     return {identifier: warnings for identifier, warnings in found.items() if warnings}
 
 
-def dropped_cases(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, num_parts: int = 1) -> list[str]:
+def quality_warnings_of(cases: Sequence[Case], conversion: Conversion) -> dict[str, list[str]]:
+    """Return the warnings of the pseudo-masks of converted cases, the case with most of them first."""
+    records = {case.identifier: known_record(conversion, case.identifier) for case in cases}
+    found = {name: record["quality"]["warnings"] for name, record in records.items() if "quality" in record}
+    return {name: found[name] for name in sorted(found, key=lambda name: -len(found[name])) if found[name]}
+
+
+def converted_cases(cases: Sequence[Case], conversion: Conversion) -> set[str]:
+    """Return the identifiers of the cases all of whose files are there."""
+    return {case.identifier for case in cases if _is_done(case, conversion)}
+
+
+def dropped_cases(
+    cases: Sequence[Case],
+    conversion: Conversion,
+    *,
+    overwrite: bool,
+    num_parts: int = 1,
+    excluded: Collection[str] = (),
+) -> list[str]:
     """Return the cases of earlier conversions that are no longer among the cases and that a conversion removes.
 
-    These are all of them with ``overwrite``, otherwise those of which only the beginnings are there; none where the
-    cases are converted in parts.
+    These are all of them with ``overwrite``, otherwise the excluded ones and those of which only the beginnings are
+    there; none where the cases are converted in parts.
     """
     if num_parts > 1:
         return []
     others = recorded_cases(conversion.dataset_folder) - {case.identifier for case in cases}
     records = {name: known_record(conversion, name) for name in others}
     only_begun = {name for name, record in records.items() if not (is_converted(record) or UNREADABLE in record)}
-    return sorted(others if overwrite else only_begun)
+    return sorted(others if overwrite else only_begun | others & set(excluded))
 
 
 def check_dataset(
-    cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, changed: bool = False, num_parts: int = 1
+    cases: Sequence[Case],
+    conversion: Conversion,
+    *,
+    overwrite: bool,
+    changed: bool = False,
+    num_parts: int = 1,
+    excluded: Collection[str] = (),
 ) -> None:
     """Raise for everything that :func:`convert_dataset` refuses before any work."""
     _check_identifiers(cases)
     # files first: of a case that another part converts right now, the record is there before the files are
     found = [file for folder in conversion.folders for file in _existing_files(folder)]
     identifiers = [case.identifier for case in cases]
-    identifiers += dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts)
+    identifiers += dropped_cases(cases, conversion, overwrite=overwrite, num_parts=num_parts, excluded=excluded)
     records = {identifier: known_record(conversion, identifier) for identifier in identifiers}
     own = {file for name, record in records.items() for file in recorded_files(conversion, name, record)}
     for file in found:

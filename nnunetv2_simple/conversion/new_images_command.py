@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_simple.arguments import add_option, existing_folder
+from nnunetv2_simple.arguments import add_num_processes, add_option, command_parser, existing_folder
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.channel_names import DEFAULT_CHANNELS
 from nnunetv2_simple.conversion.input_folders import find_cases
@@ -17,10 +17,10 @@ IMAGES_ONLY = ("--images-only", "--images_only")
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Write new images with the names and in the format that nnUNetv2_predict looks for, and nothing "
-        "else.",
-        allow_abbrev=False,
+    parser = command_parser(
+        "Write new images with the names and in the format that nnUNetv2_predict looks for, and nothing else.",
+        "# channels and file ending as dataset 501 has them",
+        "nnUNetv2_simple_convert -i NEW --images-only -d 501 -o NEW_IMAGES",
     )
     parser.add_argument(*IMAGES_ONLY, action="store_true", required=True)
     parser.add_argument(
@@ -30,7 +30,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-d", help="[OPTIONAL] Dataset id or name, whose channels and file ending are taken")
     add_option(parser, "channels", f"Channel names. Default, without -d: {' '.join(DEFAULT_CHANNELS)}", nargs="+")
     add_option(parser, "file_ending", f"Default, without -d: {FILE_ENDING}", choices=FILE_ENDINGS)
-    add_option(parser, "np", "Cases converted at the same time", type=int, default=2)
+    add_num_processes(parser, "Cases converted at the same time")
     parser.add_argument("--overwrite", action="store_true", help="[OPTIONAL] Replace images that are there")
     args = parser.parse_args(argv)
     if args.d is not None and (args.channels or args.file_ending):

@@ -11,34 +11,47 @@ import numpy as np
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from tqdm import tqdm
 
-from nnunetv2_simple.arguments import add_option, parse_labels
+from nnunetv2_simple.arguments import add_num_processes, add_option, parse_labels
 from nnunetv2_simple.conversion.cases import DEFAULT_RECIPE, Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.convert import (
     annotation_warnings_of,
     cases_of_part,
     check_dataset,
     convert_dataset,
+    converted_cases,
     dropped_cases,
     examine_cases,
+    quality_warnings_of,
 )
 from nnunetv2_simple.conversion.dataset_files import classes_without_lesion
 from nnunetv2_simple.conversion.new_images import describe_new_images
+from nnunetv2_simple.files import read_text
 from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
-from nnunetv2_simple.report.quality_page import describe_outside
+from nnunetv2_simple.report.quality_page import QUALITY_FOLDER, describe_outside
 
 DEFAULT_MARGIN_MM = 10.0
 MAX_NAMED = 20  # cases of which the same is said
+MAX_WORST, MAX_LINE = 5, 200  # pseudo-masks to look at first; characters of what is said of each
 
 
 def add_common_options(
     parser: argparse.ArgumentParser, *, dataset_id: int | None = None, dataset_name: str | None = None
 ) -> None:
     """Add the options that every conversion script has. Without a default, id and name are required."""
+    written = f". Default: {dataset_id}" if dataset_id else ""
     parser.add_argument(
-        "-d", type=int, required=dataset_id is None, default=dataset_id, help="Dataset id of the dataset to write"
+        "-d",
+        type=int,
+        required=dataset_id is None,
+        default=dataset_id,
+        help=f"Dataset id of the dataset to write{written}",
     )
+    written = f". Default: {dataset_name}" if dataset_name else ""
     parser.add_argument(
-        "-n", required=dataset_name is None, default=dataset_name, help="Dataset name, the Name of DatasetXXX_Name"
+        "-n",
+        required=dataset_name is None,
+        default=dataset_name,
+        help=f"Dataset name, the Name of DatasetXXX_Name{written}",
     )
     add_option(
         parser, "dense", "Also write a fully supervised dataset of this id, with the dense masks as labels", type=int
@@ -72,7 +85,7 @@ def add_common_options(
         default=0.0,
     )
     add_option(parser, "jitter_seed", "Seed for -jitter_mm", type=int, default=0)
-    add_option(parser, "np", "Number of worker processes", type=int, default=2)
+    add_num_processes(parser, "Number of worker processes")
     add_option(parser, "num_parts", "Number of jobs that share the cases", type=int, default=1)
     add_option(parser, "part_id", "Index of this job, from 0", type=int, default=0)
     add_option(parser, "dask", "Address of a Dask scheduler that runs the conversion, such as tcp://host:8786")
@@ -87,6 +100,12 @@ def add_common_options(
         "changed",
         "Convert finished cases again whose input or options have changed, such as clicks, and leave the others alone",
         action="store_true",
+    )
+    add_option(
+        parser,
+        "exclude",
+        "Cases to leave out: identifiers, or text files with one per line, as the quality page saves them",
+        nargs="+",
     )
     parser.add_argument(
         *("--dry-run", "--dry_run", "-dry_run"),
@@ -117,12 +136,15 @@ def convert(
     """
     try:
         conversion = _conversion(args, channel_names, walker_image, parse_labels(labels))
-        cases = _with_test_cases(find_cases(), args)
+        found = find_cases()
+        excluded = excluded_cases(args.exclude or (), [case.identifier for case in found])
+        cases = _with_test_cases([case for case in found if case.identifier not in excluded], args)
         options = {
             "part_id": args.part_id,
             "num_parts": args.num_parts,
             "num_processes": args.np,
             "dask_scheduler": args.dask,
+            "excluded": excluded,
         }
         if args.dry_run:
             return _examine(cases, conversion, overwrite=args.overwrite, changed=args.changed, **options)
@@ -130,6 +152,24 @@ def convert(
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1 if args.dry_run else 2
+
+
+def excluded_cases(words: Sequence[str], identifiers: Sequence[str]) -> set[str]:
+    """Return the identifiers that are named, or listed in a file that is named.
+
+    Raises:
+        ValueError: Naming a word that is neither a case nor a file, or a line of a file that is no case.
+    """
+    excluded = set()
+    for word in words:
+        names = [word]
+        if word not in identifiers and Path(word).is_file():
+            names = [line.strip() for line in read_text(word).splitlines() if line.strip()]
+        if unknown := [name for name in names if name not in identifiers]:
+            where = f" in {word}" if names != [word] else ", which is no file either"
+            raise ValueError(f"-exclude: there is no case {', '.join(unknown[:MAX_NAMED])}{where}")
+        excluded.update(names)
+    return excluded
 
 
 def _conversion(
@@ -189,41 +229,61 @@ def _with_test_cases(cases: Sequence[Case], args: argparse.Namespace) -> list[Ca
 
 
 def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, changed: bool, **options) -> int:
-    dropped = dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"])
+    kept = {name: options[name] for name in ("num_parts", "excluded")}
+    dropped = dropped_cases(cases, conversion, overwrite=overwrite, **kept)
+    part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
+    before = set() if overwrite else converted_cases(part, conversion)
     bar = progress_bar("converting")
     failures = convert_dataset(cases, conversion, overwrite=overwrite, changed=changed, progress=bar, **options)
     if changed:
         print("If the dataset is preprocessed already, run nnUNetv2_preprocess again: labels have changed")
     if dropped:
-        print(f"removed, no longer in the input: {', '.join(dropped)}")
-    part = cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"])
+        print(f"removed, excluded or no longer in the input: {', '.join(dropped)}")
     for identifiers, warning in by_sentence(annotation_warnings_of(part, conversion)):
         print(f"WARNING {identifiers}: {warning}", file=sys.stderr)
     for identifier, reason in sorted(failures.items()):
         print(f"FAILED {identifier}: {reason}", file=sys.stderr)
-    print(f"{len(part) - len(failures)} of {len(part)} cases converted to {conversion.dataset_folder}")
+    now = converted_cases(part, conversion)
+    print(
+        f"{len(now)} of {len(part)} cases are in {conversion.dataset_folder}: {len(now - before)} converted now, "
+        f"{len(now & before)} before, {len(failures)} failed"
+    )
     if not (conversion.dataset_folder / "dataset.json").exists():
         print("There is no dataset.json yet: it is written once no case is left, if there is one to train on.")
     else:
         if empty := classes_without_lesion(conversion):
             print(f"WARNING: no training case has a lesion of the class {', '.join(empty)}", file=sys.stderr)
         print(describe_outside(conversion.unannotated_margin_mm))
-        print(describe_new_images(conversion))
+        _say_what_comes_next(part, conversion)
     return 1 if failures else 0
 
 
+def _say_what_comes_next(cases: Sequence[Case], conversion: Conversion) -> None:
+    """Name the page to look at, the pseudo-masks to look at first, and the next command."""
+    worst = quality_warnings_of(cases, conversion)
+    print(f"Quality page: {conversion.dataset_folder / QUALITY_FOLDER / 'index.html'}")
+    if worst:
+        print(f"Look first at these, {min(len(worst), MAX_WORST)} of {len(worst)} pseudo-masks with warnings:")
+    for identifier, warnings in list(worst.items())[:MAX_WORST]:
+        print(f"    {identifier}: {'; '.join(warnings)}"[:MAX_LINE])
+    number = conversion.dataset_folder.name.partition("_")[0].removeprefix("Dataset").lstrip("0")
+    print(f"Next: nnUNetv2_plan_and_preprocess -d {number} -c 3d_fullres --verify_dataset_integrity")
+    print(describe_new_images(conversion))
+
+
 def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, changed: bool, **options) -> int:
-    refusal = None
+    refusal, kept = None, {name: options[name] for name in ("num_parts", "excluded")}
     try:
-        check_dataset(cases, conversion, overwrite=overwrite, changed=changed, num_parts=options["num_parts"])
+        check_dataset(cases, conversion, overwrite=overwrite, changed=changed, **kept)
     except (ValueError, FileExistsError) as error:
         refusal = error
+    del options["excluded"]
     problems, warnings = examine_cases(cases, conversion, progress=progress_bar("checking"), **options)
     for kind, found in (("WARNING", warnings), ("PROBLEM", problems)):
         for identifiers, sentence in by_sentence(found):
             print(f"{kind} {identifiers}: {sentence}")
-    for identifier in dropped_cases(cases, conversion, overwrite=overwrite, num_parts=options["num_parts"]):
-        print(f"WARNING {identifier}: would be removed, it is no longer in the input")
+    for identifier in dropped_cases(cases, conversion, overwrite=overwrite, **kept):
+        print(f"WARNING {identifier}: would be removed, it is excluded or no longer in the input")
     if refusal:
         print(f"PROBLEM with the dataset: {refusal}")
     num_cases = len(cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"]))

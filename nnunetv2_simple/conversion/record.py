@@ -31,7 +31,7 @@ CASE_FILES = {  # what comes after the identifier in the names of a case's files
     "referencesTr": _LABEL,
     "referencesTs": _LABEL,
     WALKER_FOLDER: _CHANNEL,
-    QUALITY_FOLDER: r"\.png",
+    QUALITY_FOLDER: r"(\.thumbnail)?\.png",
 }
 UNREADABLE = "unreadable"
 

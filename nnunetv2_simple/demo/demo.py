@@ -1,17 +1,24 @@
 """nnUNetv2_simple_demo: the whole job on phantoms, with nnU-Net's own commands, small enough for a laptop's CPU."""
 
-import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import IO
 
 import numpy as np
+from batchgenerators.utilities.file_and_folder_operations import save_json
 
+from nnunetv2_simple.arguments import add_option, command_parser
 from nnunetv2_simple.demo.phantom import generate_phantom, write_phantom
+from nnunetv2_simple.extreme_points import extreme_points_from_mask
+from nnunetv2_simple.files import read_json
 from nnunetv2_simple.nnunet.small_plans import SMALL_PLANS
 from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
 
@@ -19,7 +26,8 @@ WEAK_ID, DENSE_ID, NAME = 501, 502, "BreastPhantom"
 WEAK_DATASET = f"Dataset{WEAK_ID}_{NAME}"
 PHANTOM_SHAPE, PHANTOM_SPACING_MM = (24, 48, 48), (3.0, 2.1, 2.1)
 FEATURES_PER_STAGE, PATCH_SIZE = (8, 16, 32), (16, 32, 32)
-LENGTH, METHODS = "800iterations", ("pce_ctr", "pce_ctr_finetune", "simple", "walker", "full")
+LENGTH, METHODS = "400iterations", ("simple", "walker", "full")
+LINE_EVERY_S = 4.0
 
 
 class Demo:
@@ -29,7 +37,7 @@ class Demo:
         folder: Gets everything the demo writes.
         num_training: Phantoms to train on, a fifth of which nnU-Net keeps for validation.
         num_test: Unseen phantoms to predict.
-        seed: Seed of the phantoms.
+        seed: Of phantoms and trainings.
     """
 
     def __init__(self, folder: Path, *, num_training: int, num_test: int, seed: int):
@@ -47,6 +55,7 @@ class Demo:
             "nnUNet_extTrainer": str(trainer_folder()),
             "nnUNet_n_proc_DA": "1",
             "nnUNet_def_n_proc": "2",
+            "nnUNet_simple_seed": str(self.seed),
             "OMP_WAIT_POLICY": "PASSIVE",  # on few cores, threads that wait busily hold up those that work
             "PYTHONUNBUFFERED": "1",
         }
@@ -55,14 +64,15 @@ class Demo:
     def run(self) -> None:
         self.say("1/4 phantoms")
         self.write_phantoms()
-        self.say("2/4 six clicks per tumor -> pseudo-masks -> nnU-Net dataset")
+        self.say("2/4 six clicks per tumor -> pseudo-masks -> nnU-Net dataset; the masks are kept to score against")
         self.convert()
         self.say("3/4 plan and preprocess")
         self.plan_and_preprocess()
-        self.say("4/4 train SimPLe from six clicks, its strongest baseline and full supervision; predict unseen cases")
+        self.say("4/4 train from six clicks (SimPLe; stock nnU-Net on the walker's masks) and from painted masks")
         self.compare()
         self.say("done")
-        print(f"report:       {self.folder / 'comparison' / 'report.html'}")
+        print(conclusion(read_json(self.folder / "comparison" / "comparison.json")))
+        print(f"\nreport:       {self.folder / 'comparison' / 'report.html'}")
         print(f"pseudo-masks: {self.raw / WEAK_DATASET / 'quality_control' / 'index.html'}")
         print(f"everything:   {self.folder}")
 
@@ -73,7 +83,8 @@ class Demo:
     def command(self, *words: str | int | Path) -> None:
         """Run a command line, its output in full in a log, its progress on the screen."""
         words = [str(word) for word in words]
-        print("$ " + " ".join(words), flush=True)
+        print("$ " + shlex.join(words), flush=True)
+        begin = time.monotonic()
         with (
             open(self.folder / "commands.log", "a") as log,
             subprocess.Popen(
@@ -84,8 +95,11 @@ class Demo:
                 text=True,
             ) as process,
         ):
-            log.write("$ " + " ".join(words) + "\n")
-            for line in process.stdout:
+            log.write("$ " + shlex.join(words) + "\n")
+            for line in lines_or_silence(process.stdout, LINE_EVERY_S):
+                if line is None:
+                    print(f"    {time.monotonic() - begin:.0f} s: at work", flush=True)
+                    continue
                 log.write(line)
                 log.flush()
                 if progress := progress_of(line):
@@ -94,17 +108,25 @@ class Demo:
             sys.exit(f"{words[0]} failed with exit status {process.returncode}, see {self.folder / 'commands.log'}")
 
     def write_phantoms(self) -> None:
+        """Write the cases and their clicks: every second case as 3D Slicer saves them, the others as tables."""
+        folder = self.folder / "phantoms"
         for number in range(self.num_training + self.num_test):
             phantom = generate_phantom(
                 np.random.default_rng([self.seed, number]), shape=PHANTOM_SHAPE, spacing_mm=PHANTOM_SPACING_MM
             )
-            write_phantom(phantom, self.folder / "phantoms", f"breast_{number:03d}")
+            case = f"breast_{number:03d}"
+            write_phantom(phantom, folder, case)
+            clicks = extreme_points_from_mask(phantom.tumor)
+            if number % 2:
+                write_slicer_points(folder / "clicks" / f"{case}.mrk.json", clicks, spacing_mm=phantom.spacing_mm)
+            else:
+                write_table(folder / "clicks" / f"{case}.csv", clicks)
 
     def convert(self) -> None:
         phantoms = self.folder / "phantoms"
         self.command(
-            *("nnUNetv2_simple_convert", "-i", phantoms / "images", "-m", phantoms / "masks"),
-            *("-d", WEAK_ID, "-n", NAME, "-dense", DENSE_ID, "-num_test", self.num_test),
+            *("nnUNetv2_simple_convert", "-i", phantoms / "images", "-a", phantoms / "clicks"),
+            *("-m", phantoms / "masks", "-d", WEAK_ID, "-n", NAME, "-dense", DENSE_ID, "-num_test", self.num_test),
             *("-channels", "pre", "post", "-walker_channel", 1),
         )
 
@@ -114,7 +136,7 @@ class Demo:
             *("--verify_dataset_integrity", "-npfp", 2, "-np", 2),
         )
         self.command(
-            *(sys.executable, "-m", "nnunetv2_simple.nnunet.small_plans", "-d", WEAK_ID, DENSE_ID),
+            *("nnUNetv2_simple_small_plans", "-d", WEAK_ID, DENSE_ID),
             *("-features", *FEATURES_PER_STAGE, "-patch", *PATCH_SIZE),
         )
 
@@ -124,9 +146,9 @@ class Demo:
             *("nnUNetv2_simple_compare", "-weak", WEAK_ID, "-dense", DENSE_ID, "-f", 0, "-methods", *METHODS),
             *("-i", self.raw / WEAK_DATASET / "imagesTs", "-ref", self.raw / WEAK_DATASET / "referencesTs"),
             *("-o", self.folder / "comparison", "-p", SMALL_PLANS, "-length", LENGTH, "-device", "cpu"),
-            "--disable_tta",
+            *("--disable_tta", "-line_every_s", LINE_EVERY_S),
         ]
-        print("$ " + " ".join(map(str, words)), flush=True)
+        print("$ " + shlex.join(map(str, words)), flush=True)
         status = subprocess.run([executable(words[0]), *map(str, words[1:])], env=self.environment).returncode
         if status:
             sys.exit(f"{words[0]} failed with exit status {status}")
@@ -138,26 +160,86 @@ def executable(name: str) -> str:
     return str(own) if own.exists() else name
 
 
+def lines_or_silence(stream: IO[str], silence_s: float) -> Iterator[str | None]:
+    """Yield the lines of a stream as they come, and None whenever none came for a while."""
+    lines: Queue[str | None] = Queue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        lines.put(None)
+
+    Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=silence_s)
+        except Empty:
+            yield None
+            continue
+        if line is None:
+            return
+        yield line
+
+
+def write_slicer_points(file: Path, points: np.ndarray, *, spacing_mm: Sequence[float]) -> None:
+    """Write voxels (z, y, x) of an image at the origin as a point list of 3D Slicer, in mm."""
+    positions = (points * spacing_mm)[:, ::-1].tolist()
+    control_points = [{"label": f"F-{n}", "position": position} for n, position in enumerate(positions, start=1)]
+    markup = {"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": control_points}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_json({"markups": [markup]}, str(file), sort_keys=False)
+
+
+def write_table(file: Path, points: np.ndarray) -> None:
+    """Write voxels (z, y, x) as a table, counted from 0."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(["x,y,z\n", *(f"{x},{y},{z}\n" for z, y, x in points)]))
+
+
 def progress_of(line: str) -> str | None:
-    """Return what of a line of nnU-Net's output tells how far the work is; None if nothing does."""
-    text = line.strip().partition(": ")[2] if line[:2] == "20" else line.strip()
-    shown = ("Epoch ", "train_loss", "Phase ", "pseudo-mask ", "predicting ", "Predicting ", "FAILED", "ERROR")
-    if text.startswith(shown) or "cases converted" in text:
-        return text[:100]
-    return None
+    """Return what of a line of output tells how far the work is; None if nothing does."""
+    line = line.rpartition("\r")[2].strip()  # a progress bar writes over what stands before
+    shown = ("Quality page", "Next", "WARNING", "FAILED", "ERROR", "wrote ")
+    return line[:200] if line.startswith(shown) or " cases are in " in line else None
+
+
+def conclusion(results: Mapping) -> str:
+    """Say in plain words what the scores of the comparison show, and what so few cases cannot."""
+    methods = {method["key"]: method for method in results["methods"]}
+    num_cases = len(next(iter(methods["simple"]["folds"].values()))["cases"])
+    lines = ["", f"What the figures show: mean Dice on {num_cases} unseen cases"]
+    names = {"simple": "SimPLe, from six clicks", "walker": "stock nnU-Net, from six clicks", "full": "painted masks"}
+    for key, name in names.items():
+        lines.append(f"  {100 * methods[key]['summary']['dice']['mean']:5.1f} %  {name}")
+    for key in ("simple", "walker"):
+        test = methods[key]["wilcoxon_vs_full"]
+        low, high = (100 * end for end in test["difference_interval"])
+        verdict = "no difference is shown" if low <= 0 <= high else "the difference is more than chance in these cases"
+        lines.append(f"{names[key]}: {100 * test['mean_difference']:+.1f} points to painted masks, {verdict}")
+        lines[-1] += f" (95 % interval {low:+.1f} to {high:+.1f})."
+    iterations = LENGTH.removesuffix("iterations")
+    lines.append(
+        f"What they cannot show: which method is better. {num_cases} phantoms, one training each, of {iterations} "
+        "iterations instead of 250,000, leave differences of several points to chance."
+    )
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Train nnU-Net from six clicks per tumor and from dense masks, on synthetic breast DCE-MRI.",
-        allow_abbrev=False,
+    parser = command_parser(
+        "Train nnU-Net from six clicks per tumor and from painted masks, on synthetic breast DCE-MRI, on a CPU.",
+        "nnUNetv2_simple_demo",
+        "# more cases, elsewhere",
+        "nnUNetv2_simple_demo -o phantoms -num_training 30 -num_test 12 -seed 1",
     )
-    parser.add_argument("-o", type=Path, default=Path("demo_output"), help="Output folder. Default: demo_output")
-    parser.add_argument("-num_training", type=int, default=15, help="Phantoms to train on. Default: 15")
-    parser.add_argument("-num_test", type=int, default=6, help="Unseen phantoms to predict. Default: 6")
-    parser.add_argument("-seed", type=int, default=0, help="Seed of the phantoms. Default: 0")
-    parser.add_argument("--overwrite", action="store_true", help="Remove the output folder first")
+    add_option(parser, "o", "Output folder", type=Path, default=Path("demo_output"))
+    add_option(parser, "num_training", "Phantoms to train on, at least 5", type=int, default=12)
+    add_option(parser, "num_test", "Unseen phantoms to predict", type=int, default=6)
+    add_option(parser, "seed", "Seed of phantoms and trainings", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true", help="[OPTIONAL] Remove the output folder first")
     args = parser.parse_args(argv)
+    if args.num_training < 5 or args.num_test < 1 or args.seed < 0:
+        parser.error(f"at least 5 phantoms to train on, 1 to predict, seed 0 or more; got {args}")
     if args.o.exists() and args.overwrite:
         if any(args.o.iterdir()) and not (args.o / "phantoms").is_dir():
             parser.error(f"{args.o} is no output folder of this demo, it will not be removed")

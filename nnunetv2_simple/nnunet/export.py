@@ -24,6 +24,7 @@ from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.paths import nnUNet_results
 
 from nnunetv2_simple import __version__
+from nnunetv2_simple.arguments import command_parser
 from nnunetv2_simple.files import PARTIAL, only_one
 from nnunetv2_simple.nnunet.datasets import dataset_name
 from nnunetv2_simple.nnunet.export_checkpoint import (
@@ -220,10 +221,13 @@ def parse_fold(text: str) -> Fold:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Write a trained model to a zip file with which nnU-Net predicts where nnunetv2_simple is not "
-        "installed. nnUNetv2_install_pretrained_model_from_zip installs it, as a model of nnUNetTrainer.",
-        allow_abbrev=False,
+    parser = command_parser(
+        "Write a trained model to a zip file with which nnU-Net predicts where nnunetv2_simple is not installed. "
+        "nnUNetv2_install_pretrained_model_from_zip installs it, as a model of nnUNetTrainer.",
+        "# all trained configurations and folds of SimPLeTrainer",
+        "nnUNetv2_simple_export -d 501 -o model.zip",
+        "# one fold, the network before the retraining",
+        "nnUNetv2_simple_export -d 501 -o weak.zip -c 3d_fullres -f 0 -chk checkpoint_finetune.pth",
     )
     parser.add_argument("-d", required=True, help="Dataset id or name")
     parser.add_argument("-o", type=Path, required=True, help="Zip file to write")

@@ -4,7 +4,6 @@ nnU-Net >= 2.8.0 searches the folders that the environment variable nnUNet_extTr
 their own package only; there ``--link`` puts one small module which hands over the classes.
 """
 
-import argparse
 import importlib
 import os
 import pkgutil
@@ -15,6 +14,7 @@ from pathlib import Path
 import nnunetv2
 
 from nnunetv2_simple import trainers
+from nnunetv2_simple.arguments import command_parser
 from nnunetv2_simple.files import written_atomically
 
 # nnU-Net imports this module whatever trainer it looks for, so it must not fail. It is the same in every version, so
@@ -105,10 +105,11 @@ def unlink() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Print the folder of the trainers, for the environment variable nnUNet_extTrainer. nnunetv2 before "
-        "2.8.0 does not know that variable: --link the trainers there instead.",
-        allow_abbrev=False,
+    parser = command_parser(
+        "Print the folder of the trainers, for the environment variable nnUNet_extTrainer. nnunetv2 before 2.8.0 does "
+        "not know that variable: --link the trainers there instead.",
+        "export nnUNet_extTrainer=$(nnUNetv2_simple_trainers)",
+        "nnUNetv2_simple_trainers --check",
     )
     task = parser.add_mutually_exclusive_group()
     task.add_argument(

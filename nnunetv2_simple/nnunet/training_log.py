@@ -6,6 +6,7 @@ from datetime import datetime
 
 SEED_IN_LOG = "Seed of all random numbers:"
 PHASE_IN_LOG = "Phase"
+EPOCHS_IN_LOG = "Epochs in all:"
 TIME = r"\d{4}-\d\d-\d\d [\d:.]+"  # nnU-Net puts it before every line
 
 
@@ -15,15 +16,34 @@ def last_seed(logs: Iterable[str]) -> int | None:
     return int(seeds[-1]) if seeds else None
 
 
-def last_epoch_line(text: str) -> str | None:
-    """Return the last line of a log that announces an epoch, without line end; None if there is none.
+def progress_line(text: str) -> str | None:
+    """Return how far a training is, from its log: epoch, loss, time of its epoch and time left; None before the first.
 
     Example:
-        >>> last_epoch_line("2026-01-01 10:00:00.0: Epoch 7 \\n2026-01-01 10:00:09.0: train_loss 0.3 \\n")
-        '2026-01-01 10:00:00.0: Epoch 7'
+        >>> progress_line(
+        ...     "2026-01-01 10:00:00.0: Epochs in all: 4 \\n2026-01-01 10:00:00.0: Epoch 0 \\n"
+        ...     "2026-01-01 10:00:20.0: train_loss 0.3142 \\n2026-01-01 10:00:20.0: Epoch 1 \\n"
+        ... )
+        'epoch 2 of 4, loss 0.3142, about 1 min left'
     """
-    found = re.findall(rf"^({TIME}: Epoch \d+) *$", text, re.MULTILINE)
-    return found[-1] if found else None
+    epochs = re.findall(rf"^({TIME}): Epoch (\d+) *$", text, re.MULTILINE)
+    if not epochs:
+        return None
+    numbers = [int(number) for _, number in epochs]
+    found = [f"epoch {numbers[-1] + 1}"]
+    in_all = re.findall(rf"{re.escape(EPOCHS_IN_LOG)} (\d+)", text)
+    if in_all:
+        found[0] += f" of {in_all[-1]}"
+    if losses := re.findall(r": train_loss (\S+)", text):
+        found.append(f"loss {losses[-1]}")
+    if iterations := re.findall(r": (iteration \d+ of \d+)", text[text.rindex(f"Epoch {numbers[-1]}") :]):
+        found.append(iterations[-1])
+    if in_all and numbers[-1] > numbers[0]:
+        begin, end = (datetime.fromisoformat(epochs[place][0]) for place in (0, -1))
+        per_epoch_s = (end - begin).total_seconds() / (numbers[-1] - numbers[0])
+        left_s = per_epoch_s * (int(in_all[-1]) - numbers[-1])
+        found.append(f"about {left_s:.0f} s left" if left_s < 50 else f"about {left_s / 60:.0f} min left")
+    return ", ".join(found)
 
 
 def between_phases_s(logs: Iterable[str], num_epochs: int) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nnunetv2_simple.nnunet.checkpoints import load_checkpoint
 from nnunetv2_simple.report.data import Comparison, UnavailableError
-from nnunetv2_simple.report.rendering import count, duration
+from nnunetv2_simple.report.rendering import count, duration, percent
 
 PANELS = {
     "loss": {"train_losses": "training", "val_losses": "validation"},
@@ -22,6 +22,7 @@ PANELS = {
     "learning rate": {"lrs": "learning rate"},
 }
 TERMS = {"partial_cross_entropy": "partial CE"}  # other terms are called as in the log
+MIN_PROPAGATED_SHARE = 0.001  # below, a fine-tuning changes nothing that can be seen
 NOT_SHOWN = ("ema_fg_dice", "dice_per_class_or_region", "epoch_start_timestamps", "epoch_end_timestamps")
 OTHER_CHECKPOINTS = ("final", "best", "latest")
 
@@ -48,6 +49,12 @@ class Training:
     def seconds(self) -> float:
         starts, ends = (self.values.get(f"epoch_{which}_timestamps", []) for which in ("start", "end"))
         return sum(max(end - start, 0) for start, end in zip(starts, ends, strict=False))
+
+    @property
+    def propagated_share(self) -> float | None:
+        """The mean share of the unlabelled voxels that the fine-tuning propagated; None without a fine-tuning."""
+        shares = [share for share in self.values.get("propagated_share", []) if math.isfinite(share)]
+        return sum(shares) / len(shares) if shares else None
 
     @property
     def panels(self) -> list[dict]:
@@ -103,7 +110,7 @@ def _load(file: Path) -> Mapping:
 
 def training_curves(comparison: Comparison) -> dict:
     """Return the curves of every training, to be chosen from a list, and why some are missing."""
-    names, data, notes, missing = [], [], {}, []
+    names, data, notes, missing, propagated = [], [], {}, [], None
     for name, methods, folder in _trainings(comparison):
         try:
             training = read_training(folder)
@@ -111,14 +118,26 @@ def training_curves(comparison: Comparison) -> dict:
             missing.append(f"{name}: {reason}")
             continue
         state = "" if training.is_finished else " The training is not finished."
+        share = training.propagated_share
+        if propagated is None and methods[0] is comparison.main:
+            propagated = share
         notes[str(len(names))] = (
-            f"Gives: {', '.join(dict.fromkeys(m['title'] for m in methods))}. {count(training.num_epochs, 'epoch')}, "
-            f"{duration(training.seconds)}.{state} The pseudo Dice and the validation loss are measured on patches "
-            "against the labels of the dataset, which for weak labels are not the truth."
+            f"{methods[0]['trainer']} on {methods[0]['dataset']}; gives "
+            f"{', '.join(dict.fromkeys(m['title'] for m in methods))}.{_say_propagated(share)} "
+            f"{count(training.num_epochs, 'epoch')}, {duration(training.seconds)}.{state} The pseudo Dice and the "
+            "validation loss are measured on patches against the labels of the dataset, which for weak labels are not "
+            "the truth."
         )
         names.append(name)
         data.append({"epochs": training.num_epochs, "phases": training.phases, "panels": training.panels})
-    return {"data": data, "choices": {"Training": names}, "notes": notes, "missing": missing}
+    return {"data": data, "choices": {"Training": names}, "notes": notes, "missing": missing, "propagated": propagated}
+
+
+def _say_propagated(share: float | None) -> str:
+    if share is None:
+        return ""
+    nothing = ": it changed next to nothing" if share < MIN_PROPAGATED_SHARE else ""
+    return f" The fine-tuning propagated {percent(share)} of the unlabelled voxels{nothing}."
 
 
 def _trainings(comparison: Comparison) -> Iterator[tuple[str, list[Mapping], Path]]:
@@ -126,7 +145,7 @@ def _trainings(comparison: Comparison) -> Iterator[tuple[str, list[Mapping], Pat
     found: dict[str, tuple[str, list[Mapping]]] = {}
     for method in comparison.main_first:
         for fold, result in method["folds"].items():
-            name = f"{method['trainer']}, {method['dataset']}, fold {fold}"
+            name = f"{method['title']}, fold {fold}"
             found.setdefault(result["model_folder"], (name, []))[1].append(method)
     for folder, (name, methods) in found.items():
         yield name, methods, Path(folder)

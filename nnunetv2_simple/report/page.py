@@ -10,7 +10,7 @@ from nnunetv2_simple.report.charts import box_plots, scatter
 from nnunetv2_simple.report.curves import training_curves
 from nnunetv2_simple.report.data import Comparison, UnavailableError, read_comparison
 from nnunetv2_simple.report.rendering import write_page
-from nnunetv2_simple.report.slices import prediction_slices, training_stages
+from nnunetv2_simple.report.slices import gallery, prediction_slices, training_stages
 from nnunetv2_simple.report.surface_views import surface_views
 from nnunetv2_simple.report.tables import costs, headline, results_table, seeds
 
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[Comparison], dict]] = {
     "training": training_curves,
     "stages": training_stages,
     "predictions": prediction_slices,
+    "gallery": gallery,
     "models": surface_views,
     "costs": costs,
     "made": seeds,

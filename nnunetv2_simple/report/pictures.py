@@ -143,24 +143,40 @@ def field_of_view(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[slice,
 def slice_picture(
     pixels: np.ndarray, outlines: Sequence[Outline], *, spacing_mm: Sequence[float], window: tuple[float, float]
 ) -> str:
-    """Return a slice with outlines as the data URL of a PNG, see :func:`draw_slice`.
+    """Return a slice with outlines as the data URL of a PNG, see :func:`save_slice`."""
+    stream = io.BytesIO()
+    save_slice(stream, pixels, outlines, spacing_mm=spacing_mm, window=window)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+@matplotlib.style.context("default")  # as above
+def save_slice(
+    file: Path | io.BytesIO,
+    pixels: np.ndarray,
+    outlines: Sequence[Outline],
+    *,
+    spacing_mm: Sequence[float],
+    window: tuple[float, float],
+    dpi: int = DPI,
+) -> None:
+    """Write a slice with outlines as a PNG, its longer side ``PANEL_INCHES`` long, see :func:`draw_slice`.
 
     Args:
+        file: Where to write.
         pixels: (rows, columns).
         outlines: Of masks of the same shape.
         spacing_mm: Pixel size (rows, columns).
         window: The intensities shown black and white.
+        dpi: Pixels per inch.
     """
     height, width = (n * mm for n, mm in zip(pixels.shape, spacing_mm, strict=True))
     scale = PANEL_INCHES / max(height, width)
     # at least 0.1 inch, for slices much longer than wide
-    figure = Figure(figsize=(max(scale * width, 0.1), max(scale * height, 0.1)), dpi=DPI)
+    figure = Figure(figsize=(max(scale * width, 0.1), max(scale * height, 0.1)), dpi=dpi)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     draw_slice(axes, pixels, outlines, window=window)
-    stream = io.BytesIO()
-    save_png(figure, stream)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    save_png(figure, file)
 
 
 def save_png(figure: Figure, file: Path | io.BytesIO) -> None:

@@ -10,9 +10,17 @@ from urllib.parse import quote
 
 from nnunetv2_simple.evaluation.quality import SHELL_MM
 from nnunetv2_simple.evaluation.quality_warnings import ANNOTATION, ELLIPSOID_FRACTION, is_about_annotation
-from nnunetv2_simple.report import rendering
+from nnunetv2_simple.report import colours, rendering
 
 QUALITY_FOLDER = "quality_control"
+THUMBNAIL = ".thumbnail.png"  # after the identifier of the case, in that folder
+# name, colour and style of what is drawn on the pictures, the reference last
+OUTLINES = (
+    ("pseudo-mask", colours.FOREGROUND, "solid"),
+    ("unlabelled", colours.UNLABELLED, "solid"),
+    ("box of the clicks", colours.BOX, "dotted"),
+    ("reference (evaluation only)", colours.REFERENCE, "dashed"),
+)
 # measures whose medians over the cases stand on top of the page, the contrast's by its magnitude
 SUMMARISED = ("foreground_ml", "foreground_fraction", "unlabelled_fraction", "contrast", "precision", "recall", "dice")
 
@@ -26,9 +34,10 @@ def write_page(
 ) -> Path:
     """Write ``quality_control/index.html``: all cases in one table that can be sorted and filtered.
 
-    The page needs nothing but the sheets beside it (``quality_control/<case identifier>.png``). Cases with most
-    warnings come first or, where another model gave evidence, those that disagree with it most. Columns of measures
-    against dense references are there if any case has them.
+    The page needs nothing but the pictures beside it: sheets (``quality_control/<case identifier>.png``) and thumbnails
+    (``<case identifier>.thumbnail.png``; where there are none, sheets). Cases with most warnings come first or, where
+    another model gave evidence, those that disagree with it most. Columns of measures against dense references are
+    there if any case has them.
 
     Args:
         dataset_folder: The nnU-Net raw dataset.
@@ -55,7 +64,8 @@ def write_page(
         medians=_medians(list(measures.values())),
         failed=[(case, failed[case]) for case in sorted(failed, key=_natural)],
         kinds=_kinds(cases),
-        cases=[(case, f"{quote(case)}.png", measures[case]) for case in ordered],
+        cases=[(case, f"{quote(case)}.png", _thumbnail(file.parent, case), measures[case]) for case in ordered],
+        outlines=OUTLINES if any("evaluation_only" in found for found in cases.values()) else OUTLINES[:-1],
         shell_mm=SHELL_MM,
         ellipsoid_fraction=ELLIPSOID_FRACTION,
     )
@@ -73,6 +83,11 @@ def describe_outside(unannotated_margin_mm: float | None) -> str:
         f"In clicked cases only what is within {unannotated_margin_mm:g} mm of a box is background, all else is "
         "ignored: there may be lesions that nobody annotated."
     )
+
+
+def _thumbnail(folder: Path, case: str) -> str:
+    """Return the address of the small picture of a case; datasets of earlier versions have the sheet only."""
+    return quote(case) + (THUMBNAIL if (folder / f"{case}{THUMBNAIL}").is_file() else ".png")
 
 
 def _natural(identifier: str) -> list:

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from nnunetv2_simple.evaluation.quality import LabelledCase
 from nnunetv2_simple.report import colours
-from nnunetv2_simple.report.pictures import MARGIN_MM, Outline, draw_slice, intensity_window, save_png
+from nnunetv2_simple.report.pictures import MARGIN_MM, Outline, draw_slice, intensity_window, save_png, save_slice
 
 if TYPE_CHECKING:
     from nnunetv2_simple.extreme_points.lesions import Lesion
@@ -27,7 +27,7 @@ NEAR_VOXELS = 1  # how far from a plane an extreme point still counts as lying i
 SCRIBBLE_COLOUR = to_rgba(colours.SCRIBBLE, 0.45)
 IN_PLANE = {"markersize": 6, "markerfacecolor": colours.POINT, "markeredgecolor": "white"}
 ELSEWHERE = {"markersize": 4.5, "markerfacecolor": "none", "markeredgecolor": colours.POINT}
-DPI = 90
+DPI, THUMBNAIL_DPI = 90, 100
 WIDTH, ROW, NOTE, TITLE, LEGEND = 11.5, 4.3, 0.2, 0.4, 0.4  # inches
 
 
@@ -67,6 +67,29 @@ def draw_sheet(output_file: Path, case: LabelledCase, measures: dict, *, title: 
     handles = _legend([outline for view in rows.values() for outline in view.outlines])
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, columnspacing=1.2, frameon=False)
     save_png(figure, output_file)
+
+
+def draw_thumbnail(output_file: Path, case: LabelledCase, measures: dict) -> None:
+    """Draw the lesion with most warnings on the slice through the centre of its box, for the contact sheet.
+
+    Args:
+        output_file: The PNG to write.
+        case: The case.
+        measures: See :func:`draw_sheet`.
+    """
+    measured = measures["lesions"]
+    worst = max(range(len(measured)), key=lambda index: len(measured[index]["warnings"]), default=None)
+    view = _LesionView(case, None if worst is None else case.lesions[worst])
+    across = int(np.argmax(case.spacing_mm))
+    plane = tuple(view.centre[across] - view.corner[across] if axis == across else slice(None) for axis in range(3))
+    save_slice(
+        output_file,
+        view.image[plane],
+        [outline._replace(mask=outline.mask[plane]) for outline in view.outlines],
+        spacing_mm=[mm for axis, mm in enumerate(case.spacing_mm) if axis != across],
+        window=view.window,
+        dpi=THUMBNAIL_DPI,
+    )
 
 
 class _LesionView:

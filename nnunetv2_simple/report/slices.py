@@ -23,6 +23,7 @@ from nnunetv2_simple.report.rendering import percent
 
 INITIAL, WALKER, PSEUDO_MASK = "initial pseudo-mask", "random walker, dense", "final pseudo-mask"
 REFERENCE = "reference"
+MAX_IN_GALLERY = 60
 MAX_RATED = 24  # the number of training cases among which the worst, median and best one are chosen
 
 
@@ -34,15 +35,19 @@ def prediction_slices(comparison: Comparison) -> dict:
     """
 
     def draw(identifier: str) -> tuple[list, list]:
-        case = read_case(comparison, identifier)
-        file_name = f"{identifier}_{comparison.settings['channel']:04d}{comparison.settings['file_ending']}"
-        image = read_array_like(case.reference, case.reference_file, Path(comparison.settings["images"]) / file_name)
-        shown = {method["key"]: method["title"] for method in comparison.shown}
-        masks = {shown[key]: (labels, case.dice[key]) for key, labels in case.predictions.items()}
-        reference = sitk.GetArrayFromImage(case.reference)
-        return _panels(image, masks, reference, comparison.settings["labels"], spacing_zyx_mm(case.reference))
+        return _test_case_panels(comparison, identifier, comparison.shown)
 
     return _rows(pictured_cases(comparison), draw) | {"fold": comparison.pictured_fold(comparison.main)}
+
+
+def _test_case_panels(comparison: Comparison, identifier: str, methods: Sequence[Mapping]) -> tuple[list, list]:
+    case = read_case(comparison, identifier)
+    file_name = f"{identifier}_{comparison.settings['channel']:04d}{comparison.settings['file_ending']}"
+    image = read_array_like(case.reference, case.reference_file, Path(comparison.settings["images"]) / file_name)
+    shown = {method["key"]: method["title"] for method in methods if method["key"] in case.predictions}
+    masks = {title: (case.predictions[key], case.dice[key]) for key, title in shown.items()}
+    reference = sitk.GetArrayFromImage(case.reference)
+    return _panels(image, masks, reference, comparison.settings["labels"], spacing_zyx_mm(case.reference))
 
 
 def training_stages(comparison: Comparison) -> dict:
@@ -112,16 +117,54 @@ def _panels(
     across, index = largest_slice([np.isin(found, list(foreground.values())) for found in labels], spacing_mm)
     plane = tuple(index if axis == across else slice(None) for axis in range(3))
     pixel_mm = [mm for axis, mm in enumerate(spacing_mm) if axis != across]
-    block = field_of_view(np.any([found[plane] != 0 for found in labels], axis=0), pixel_mm)
+    in_reference = reference is not None and np.isin(reference[plane], list(foreground.values())).any()
+    framed = [reference] if in_reference else labels  # an island far away must not make the lesion small
+    block = field_of_view(np.any([found[plane] != 0 for found in framed], axis=0), pixel_mm)
     pixels = image[plane][block]
     truth = [] if reference is None else reference_outlines(reference[plane][block], foreground)
     pictures = [("image", f"{'zyx'[across]} = {index}", [])]
     for title, (found, score) in masks.items():
         outlines = [*label_outlines(found[plane][block], foreground), *truth]
-        pictures.append((title, "" if score is None else f"Dice {percent(score)}", outlines))
+        details = [] if score is None else [f"Dice {percent(score)}"]
+        if score is not None and reference is not None:
+            on_slice = mean_dice(found[plane], reference[plane], list(foreground.values()))
+            details.append(f"{percent(on_slice)} on this slice")
+        details += _outside(np.isin(found, list(foreground.values())), across, block, spacing_mm)
+        pictures.append((title, ", ".join(details), outlines))
     options = {"spacing_mm": pixel_mm, "window": intensity_window(pixels)}
     panels = [(slice_picture(pixels, outlines, **options), title, detail) for title, detail, outlines in pictures]
     return panels, [outline for _, _, outlines in pictures for outline in outlines]
+
+
+def _outside(mask: np.ndarray, across: int, block: tuple[slice, slice], spacing_mm: Sequence[float]) -> list[str]:
+    """Say how much of a mask lies, on any slice, outside the part of the slice that is shown; nothing if none does."""
+    inside = np.moveaxis(mask, across, 0)[(slice(None), *block)]
+    voxel_ml = np.prod(spacing_mm) / 1000
+    outside_ml = (np.count_nonzero(mask) - np.count_nonzero(inside)) * voxel_ml
+    if outside_ml == 0:
+        return []
+    return [f"{outside_ml:.2g} of {np.count_nonzero(mask) * voxel_ml:.2g} ml outside this window"]
+
+
+def gallery(comparison: Comparison) -> dict:
+    """Return a picture of every test case with the main method's prediction, the worst first.
+
+    Raises:
+        UnavailableError: If no case can be read.
+    """
+    main = comparison.main
+    fold = main["folds"][comparison.pictured_fold(main)]
+    ordered = sorted(fold["cases"], key=lambda case: fold["cases"][case]["dice"])
+    pictures, missing = [], []
+    for identifier in _spread(ordered, MAX_IN_GALLERY):
+        try:
+            panels, _ = _test_case_panels(comparison, identifier, [main])
+            pictures.append((panels[-1][0], identifier, panels[-1][2]))
+        except UnavailableError as reason:
+            missing.append(f"{identifier}: {reason}")
+    if not pictures:
+        raise UnavailableError("; ".join(missing) or "there is no test case")
+    return {"pictures": pictures, "num_cases": len(ordered), "missing": missing}
 
 
 def find_training_cases(comparison: Comparison) -> tuple[dict[str, Path], dict[str, dict[str, Path]]]:

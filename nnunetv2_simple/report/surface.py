@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, get_bbox_from_mask
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from skimage.measure import block_reduce, marching_cubes
 
@@ -85,6 +87,14 @@ def _surface(distance: np.ndarray, spacing_mm: np.ndarray, step_mm: float, origi
         grid[np.unravel_index(grid.argmin(), grid.shape)] = -1e-3 * step_mm
     vertices, faces, _, _ = marching_cubes(grid, 0.0, spacing=(step_mm,) * 3)
     return Surface(vertices - step_mm + origin_mm, faces)
+
+
+def largest_part(surface: Surface) -> np.ndarray:
+    """Return which vertices belong to the connected part of a surface that has most of them, as (n,) bool."""
+    num_vertices, edges = len(surface.vertices_mm), np.concatenate([surface.faces[:, :2], surface.faces[:, 1:]])
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(num_vertices, num_vertices))
+    _, parts = connected_components(graph, directed=False)
+    return parts == np.bincount(parts).argmax()
 
 
 def signed_distance_to(

@@ -11,7 +11,7 @@ from nnunetv2_simple.report import colours
 from nnunetv2_simple.report.cases import PicturedCase, pictured_cases, read_case
 from nnunetv2_simple.report.data import Comparison, UnavailableError
 from nnunetv2_simple.report.rendering import percent
-from nnunetv2_simple.report.surface import Surface, make_surfaces, signed_distance_to
+from nnunetv2_simple.report.surface import Surface, largest_part, make_surfaces, signed_distance_to
 
 SHOWN_PERCENTILE, MIN_RANGE_MM = 80, 1.0
 
@@ -73,8 +73,8 @@ class CaseView:
         """
         corners = [self._in_patient(s) for s in (self.reference, *self.surfaces.values()) if s is not None]
         everything = np.concatenate(corners) if corners else np.array([[-1.0] * 3, [1.0] * 3])
-        distances = [abs(distances) for distances in self.distances_mm.values()]
-        # most of the surfaces of all methods lie within
+        distances = [abs(distances[largest_part(self.surfaces[key])]) for key, distances in self.distances_mm.items()]
+        # most of the largest part of every method's surface lies within; islands far away do not count
         far = np.percentile(np.concatenate(distances), SHOWN_PERCENTILE) if distances else 0
         return {
             "identifier": self.case.identifier,

@@ -1,5 +1,8 @@
 """The figures of the report: the main result, the results in the form of the paper's Table 1, costs, seeds."""
 
+import csv
+import io
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -55,7 +58,45 @@ def results_table(comparison: Comparison) -> dict:
     best = {}
     for measure, _, _, _, more in measures if len(from_clicks) > 1 else ():
         best[measure] = (max if more else min)(method["summary"][measure]["mean"] for method in from_clicks)
-    return {"measures": measures, "best": best, "ratios": {m["key"]: _ratios(m) for m in comparison.methods}}
+    return {
+        "measures": measures,
+        "best": best,
+        "ratios": {m["key"]: _ratios(m) for m in comparison.methods},
+        "downloads": {"tex": latex_table(comparison, measures), "csv": csv_table(comparison, measures)},
+    }
+
+
+def csv_table(comparison: Comparison, measures: Sequence[tuple]) -> str:
+    """Return the table of results as CSV: mean and standard deviation in columns of their own."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    titles = [(f"{title} mean", f"{title} std") for _, title, *_ in measures]
+    writer.writerow(["method", "annotation", *(name for pair in titles for name in pair)])
+    for method in comparison.methods:
+        statistics = [(method["summary"][measure], scale) for measure, _, _, scale, _ in measures]
+        values = [f"{scale * found[name]:.6g}" for found, scale in statistics for name in ("mean", "std")]
+        writer.writerow([method["title"], method["annotation"], *values])
+    return stream.getvalue()
+
+
+def latex_table(comparison: Comparison, measures: Sequence[tuple]) -> str:
+    """Return the table of results as LaTeX, for the package booktabs."""
+    lines = [f"\\begin{{tabular}}{{l{'r' * len(measures)}}}", r"\toprule"]
+    lines.append(" & ".join(["Method", *(_latex(title) for _, title, *_ in measures)]) + r" \\")
+    for _, methods in comparison.groups:
+        lines.append(r"\midrule")
+        for method in methods:
+            cells = [_latex(method["title"])]
+            for measure, _, decimals, scale, _ in measures:
+                found = method["summary"][measure]
+                cells.append(rf"${scale * found['mean']:.{decimals}f} \pm {scale * found['std']:.{decimals}f}$")
+            lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex(text: str) -> str:
+    text = re.sub(r"([&%$#{}])", r"\\\1", text)
+    return re.sub(r"\bL_([A-Za-z]+)", r"$L_\\mathrm{\1}$", text).replace("’", "'")
 
 
 def _ratios(method: Mapping) -> dict[str, float] | None:

@@ -7,6 +7,12 @@ from typing import Literal
 from nnunetv2_simple.training.feature_tap import Tap
 from nnunetv2_simple.training.voxel_terms import ContrastiveTerm, CRFTerm, PropagationTerm, VoxelTerm
 
+TERMS = {  # as the log calls them
+    ContrastiveTerm: "voxel contrastive loss",
+    CRFTerm: "CRF loss",
+    PropagationTerm: "labels propagated by similarity (SimPLe)",
+}
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -50,6 +56,16 @@ class Phase:
     initial_lr: float = 1e-2
     weight_decay: float = 3e-5
     lr_decays_every: Literal["epoch", "iteration"] = "epoch"
+
+    def __str__(self) -> str:
+        labels = {"weak": "the labels of the dataset, ignored voxels left out", "pseudo_masks": "the pseudo-masks"}
+        losses = [{"partial_ce": "cross-entropy", "dice_ce": "nnU-Net's Dice + cross-entropy"}[self.segmentation_loss]]
+        if self.voxel_term is not None:
+            losses.append(TERMS.get(type(self.voxel_term), type(self.voxel_term).__name__))
+        return (
+            f"{self.num_epochs} epochs of {self.num_iterations_per_epoch} iterations on {labels[self.labels]}, "
+            f"by {' + '.join(losses)}, learning rate from {self.initial_lr:g}"
+        )
 
 
 # The 100 iterations of the fine-tuning are counted as 10 epochs, to see them in the log.
@@ -98,12 +114,13 @@ def with_iterations(phases: Sequence[Phase], num_iterations: int) -> tuple[Phase
 
     Args:
         phases: Phases of any length. The fine-tuning keeps its own.
-        num_iterations: Training iterations of each of the others, a multiple of 200: an epoch has 200, and 5 of
-            validation.
+        num_iterations: Training iterations of each of the others: 400, or a multiple of 200. An epoch has 200 of them,
+            or a quarter where there are fewer than 800, and 5 of validation.
     """
+    per_epoch = min(200, num_iterations // 4)
     short = {
-        "num_epochs": num_iterations // 200,
-        "num_iterations_per_epoch": 200,
+        "num_epochs": num_iterations // per_epoch,
+        "num_iterations_per_epoch": per_epoch,
         "num_val_iterations_per_epoch": 5,
     }
     return tuple(phase if phase.name == "finetune" else replace(phase, **short) for phase in phases)

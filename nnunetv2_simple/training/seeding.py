@@ -1,6 +1,7 @@
 """Trainings that can be repeated: one seed for weights, patches, augmentation and sampled voxels."""
 
 import os
+import time
 from functools import wraps
 
 import numpy as np
@@ -9,9 +10,10 @@ from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAu
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_simple.nnunet.training_log import SEED_IN_LOG
+from nnunetv2_simple.nnunet.training_log import EPOCHS_IN_LOG, SEED_IN_LOG
 
 SEED_VARIABLE = "nnUNet_simple_seed"
+SILENCE_S = 25.0
 
 
 class SeededTrainer(nnUNetTrainer):
@@ -29,6 +31,7 @@ class SeededTrainer(nnUNetTrainer):
     @wraps(nnUNetTrainer.__init__)  # nnU-Net looks up the names of the parameters, which differ between its versions
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self._num_steps, self._last_line_at = 0, time.monotonic()
         self.seed = _seed_in_use(self.seed)
         if self.seed is not None:
             self.print_to_log_file(f"{SEED_IN_LOG} {self.seed}")
@@ -41,7 +44,34 @@ class SeededTrainer(nnUNetTrainer):
         if not self.was_initialized:
             self.initialize()
         self._seed_random_numbers()
+        self.print_to_log_file(f"{EPOCHS_IN_LOG} {self.num_epochs}")
         super().on_train_start()
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._num_steps, self._last_line_at = 0, time.monotonic()
+
+    def train_step(self, batch: dict) -> dict:
+        output = super().train_step(batch)
+        self._num_steps += 1
+        self._break_silence(f"iteration {self._num_steps} of {self.num_iterations_per_epoch}")
+        return output
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._num_steps = 0
+
+    def validation_step(self, batch: dict) -> dict:
+        output = super().validation_step(batch)
+        self._num_steps += 1
+        self._break_silence(f"validation, iteration {self._num_steps} of {self.num_val_iterations_per_epoch}")
+        return output
+
+    def _break_silence(self, line: str) -> None:
+        """Say how far an epoch is, if nothing has been said for a while."""
+        if time.monotonic() > self._last_line_at + SILENCE_S:
+            self.print_to_log_file(line)
+            self._last_line_at = time.monotonic()
 
     def _seed_random_numbers(self) -> None:
         if self.seed is not None:

@@ -54,6 +54,7 @@ from nnunetv2_simple.training.pseudo_mask_trainer import PseudoMaskTrainer
 
 BEST_CHECKPOINT = "checkpoint_best.pth"
 STOP_VARIABLE = "nnUNet_simple_stop_after"
+MIN_PROPAGATED_SHARE = 0.001  # below, a fine-tuning changes nothing that can be seen
 LOGGED_TERMS = (
     "segmentation_loss",
     "contrastive",
@@ -186,6 +187,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         """Turn what the previous phase left into the start of the present one."""
         index = self.phases.index(self.phase)
         if index > 0:
+            self._say_what_was_propagated(self.phases[index - 1])
             self._save_checkpoint_before_epoch(f"checkpoint_{self.phases[index - 1].name}.pth")
         self.print_to_log_file(f"{PHASE_IN_LOG} {self.phase.name}: {self.phase}")
         if self.learns_pseudo_masks:
@@ -209,6 +211,15 @@ class PhasedTrainer(PseudoMaskTrainer):
             "give the same command with --c"
         )
         raise SystemExit(0)
+
+    def _say_what_was_propagated(self, phase: Phase) -> None:
+        """Say what share of the unlabelled voxels a phase's vote has labelled: of none, the phase changed nothing."""
+        end = first_epoch(self.phases, phase) + phase.num_epochs
+        shares = np.array(logged_values(self)["propagated_share"][end - phase.num_epochs : end], dtype=float)
+        if np.isfinite(shares).any():
+            share = np.nanmean(shares)
+            nothing = ": it changed next to nothing" if share < MIN_PROPAGATED_SHARE else ""
+            self.print_to_log_file(f"The fine-tuning propagated {share:.1%} of the unlabelled voxels{nothing}")
 
     def _save_checkpoint_before_epoch(self, name: str) -> None:
         """Save a checkpoint that continues with the current epoch (nnU-Net stores the one after it)."""

@@ -101,8 +101,8 @@ def test_layout_is_that_of_an_nnunet_dataset(raw, weak, dense, training_identifi
     assert names_in(weak / "labelsTr") == names_in(weak / "referencesTr") == names_in(dense / "labelsTr")
     assert names_in(weak / "labelsTr") == sorted(labels)
     assert names_in(weak / "provenance") == [f"{identifier}.json" for identifier in sorted(IDENTIFIERS)]
-    pictures = [name for name in names_in(weak / "quality_control") if name.endswith(".png")]
-    assert pictures == [f"{identifier}.png" for identifier in training_identifiers]
+    pictures = {name for name in names_in(weak / "quality_control") if name.endswith(".png")}
+    assert pictures == {f"{name}{ending}.png" for name in training_identifiers for ending in ("", ".thumbnail")}
     assert (weak / "quality_control" / "index.html").is_file()
     assert names_in(weak / "imagesTs") == [f"{test_identifier}_{index:04d}.nii.gz" for index in range(2)]
     assert names_in(weak / "referencesTs") == [f"{test_identifier}.nii.gz"]
@@ -218,7 +218,11 @@ def test_record_of_a_case_names_its_files_and_parameters(weak, dense, training_i
     record = json.loads((weak / "provenance" / f"{identifier}.json").read_text())
     files = [(weak / file).resolve() for file in record["files"]]
     assert all(file.is_file() for file in files)
-    assert {file.parent.parent for file in files} == {weak.resolve(), dense.resolve()}
+    assert {file.parent.parent for file in files} == {
+        weak.resolve(),
+        dense.resolve(),
+        weak.resolve() / "quality_control",
+    }
     assert record["parameters"]["labels"] == {"tumor": 1}
     assert record["parameters"]["twin"] == dense.name
     assert record["quality"]["num_lesions"] == 1
@@ -410,6 +414,36 @@ def test_voxels_that_are_not_finite_are_found_in_nifti_files_too(value, tmp_path
     assert run(monkeypatch, tmp_path / "raw", *arguments) == 1
     assert "holes_0000.nii.gz holds NaN" in capsys.readouterr().err
     assert not (tmp_path / "raw" / "Dataset005_Holes" / "dataset.json").exists()
+
+
+def test_only_what_was_converted_is_called_so_and_the_page_is_named(tmp_path, monkeypatch, capsys):
+    write_single_channel_case(tmp_path, "case_1")
+    page = tmp_path / "raw" / "Dataset005_One" / "quality_control" / "index.html"
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "One", "-np", 1]
+    for counts in ("1 converted now, 0 before", "0 converted now, 1 before"):
+        assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
+        printed = capsys.readouterr().out
+        assert counts in printed
+        assert str(page) in printed and page.is_file()
+        assert "nnUNetv2_plan_and_preprocess -d 5 " in printed
+
+
+def test_excluded_cases_are_left_out_and_what_was_written_of_them_is_removed(tmp_path, monkeypatch, capsys):
+    for case in ("case_1", "case_2"):
+        write_single_channel_case(tmp_path, case)
+    arguments = ["-i", tmp_path / "images", "-m", tmp_path / "masks", "-d", 5, "-n", "Two", "-np", 1]
+    assert run(monkeypatch, tmp_path / "raw", *arguments) == 0
+    labels = tmp_path / "raw" / "Dataset005_Two" / "labelsTr"
+    kept = labels / "case_1.nii.gz"
+    before = kept.stat().st_mtime_ns
+    (tmp_path / "exclude.txt").write_text("case_2\n")
+    assert run(monkeypatch, tmp_path / "raw", *arguments, "-exclude", tmp_path / "exclude.txt") == 0
+    assert "removed" in capsys.readouterr().out
+    assert [file.name for file in labels.iterdir()] == ["case_1.nii.gz"] and kept.stat().st_mtime_ns == before
+    content = json.loads((labels.parent / "dataset.json").read_text())
+    assert content["numTraining"] == 1
+    assert run(monkeypatch, tmp_path / "raw", *arguments, "-exclude", "case_7") == 2
+    assert "case_7" in capsys.readouterr().err
 
 
 def test_nothing_is_promised_where_all_cases_fail(tmp_path, monkeypatch, capsys):

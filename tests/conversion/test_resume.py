@@ -243,7 +243,7 @@ def test_the_same_files_elsewhere_are_the_same_cases(folder, monkeypatch):
 CHANGED_OPTIONS = [
     ("recipe", ["-recipe", "robust"]),
     ("beta", ["-beta", 60]),
-    ("labels", ["-labels", "tumor=1"]),
+    ("labels", ["-labels", "lesion=1"]),
     ("channel_names", ["-channels", "CT"]),
     ("jitter_mm", ["-jitter_mm", 1]),
     ("is_test", ["-num_test", 2]),

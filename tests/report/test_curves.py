@@ -36,7 +36,7 @@ def test_training_of_one_phase_that_still_runs(tmp_path):
 
 def test_training_is_shown_once_with_all_methods_it_gives(tmp_path):
     found = training_curves(read_comparison(write_comparison(tmp_path)))
-    assert found["choices"] == {"Training": ["SimPLeTrainer, Dataset501_Blocks, fold 0"]}
+    assert found["choices"] == {"Training": ["L_pce + L_ctr + SimPLe, fold 0"]}
     assert "9 epochs, 9 min" in found["notes"]["0"]  # 60 s each
     assert [(training["epochs"], len(training["phases"])) for training in found["data"]] == [(9, 3)]
     assert len(found["missing"]) == 2 and all("no checkpoint in" in reason for reason in found["missing"])

@@ -124,6 +124,23 @@ probe.byCase = shown();
 press("Foreground, ml");
 press("Foreground, ml");
 probe.byForeground = shown();
+await new Promise(resolve => setTimeout(resolve, 10));
+const contacts = () => Array.from(document.querySelectorAll(".contacts figure")).filter(f => !f.hidden)
+  .map(f => f.dataset.case);
+probe.contactsByForeground = contacts();
+const viewer = document.querySelector("dialog");
+document.querySelector(".contacts img").click();
+probe.viewed = [viewer.querySelector("strong").textContent];
+dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+probe.viewed.push(viewer.querySelector("strong").textContent);
+dispatchEvent(new KeyboardEvent("keydown", { key: "x" }));
+viewer.close();
+probe.decided = document.querySelector(".decisions output").textContent;
+let blob;
+URL.createObjectURL = given => { blob = given; return "blob:saved"; };
+HTMLAnchorElement.prototype.click = function () { probe.saved = [this.download]; };
+document.querySelector("[data-save=exclude]").click();
+probe.saved.push(await blob.text());
 const { words, marked } = document.querySelector("form.filter").elements;
 words.value = "case_9";
 words.dispatchEvent(new Event("input", { bubbles: true }));
@@ -131,6 +148,8 @@ probe.filtered = shown();
 words.value = "";
 document.querySelector(".kinds button").click();
 probe.ofKind = shown();
+await new Promise(resolve => setTimeout(resolve, 10));
+probe.contactsOfKind = contacts();
 words.value = "";
 marked.checked = true;
 marked.dispatchEvent(new Event("input", { bubbles: true }));
@@ -158,7 +177,11 @@ def test_page_works_in_a_browser(cases, tmp_path):
     assert set(probe["ofKind"]) <= {"case_2", "case_9"} and probe["ofKind"]
     assert set(probe["withWarnings"]) == {"case_2", "case_9"}
     assert probe["status"] == "2 of 3 cases"
-    assert probe["pictures"] == 3
+    assert probe["pictures"] >= 3
+    assert probe["contactsByForeground"] == most_first and set(probe["contactsOfKind"]) == set(probe["ofKind"])
+    assert probe["viewed"] == [most_first[0], most_first[1]]
+    assert probe["decided"] == "accept 0, redo 0, exclude 1 of 3"
+    assert probe["saved"] == ["exclude.txt", most_first[1] + "\n"]
 
 
 def test_page_without_cases(tmp_path):

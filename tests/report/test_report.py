@@ -182,7 +182,7 @@ def test_loads_nothing_from_elsewhere(page, comparison):
 def test_every_picture_decodes(page):
     pictures = page.attributes("src")
     # three training cases with reference, initial, walker's and final mask; three test cases with image and 3 methods
-    assert len(pictures) == 3 * 4 + 3 * 4
+    assert len(pictures) == 3 * 4 + 3 * 4 + 4
     for picture in pictures:
         image = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
         image.load()

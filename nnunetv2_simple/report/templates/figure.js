@@ -2,9 +2,11 @@
 /* Draws the figures when they come into sight, in the colours of the page. */
 
 /* Only buttons that work on the figure; plotly's own set also offers to send the data to its makers. */
+const saving = format => ({ name: "save as " + format.toUpperCase(), icon: Plotly.Icons.camera,
+  click: plot => figures.get(plot.closest(".interactive")).save(format) });
 const BUTTONS = {
-  flat: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
-  scene: [["resetCameraDefault3d", "toImage"]] };
+  flat: [["zoom2d", "pan2d", "resetScale2d", saving("svg"), saving("png")]],
+  scene: [["resetCameraDefault3d", saving("png")]] };
 const CONFIG = { responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" };
 const CLEAR = "rgba(0,0,0,0)";
 
@@ -83,9 +85,8 @@ function curves(data, training) {
   layout.shapes = phases.filter((_, i) => i % 2).map(([, start, end]) => ({ type: "rect", ...place,
     x0: start - .5, x1: end - .5, y0: 0, y1: 1, fillcolor: colour("line"), opacity: .45, line: { width: 0 },
     layer: "below" }));
-  // short phases are narrower than their names: every second name stands higher
-  layout.annotations = phases.map(([name, start, end], i) => ({ ...place, text: escaped(name), x: (start + end - 1) / 2,
-    y: 1, yanchor: "bottom", yshift: 22 + 16 * (i % 2), showarrow: false }));
+  layout.annotations = phases.map(([name, start, end]) => ({ ...place, text: escaped(name), x: (start + end - 1) / 2,
+    y: 1, yanchor: "bottom", yshift: 26, font: { size: 11 }, showarrow: false }));
   return { traces, layout };
 }
 
@@ -132,6 +133,7 @@ const KINDS = {
 class Figure {
   constructor(element) {
     this.kind = KINDS[element.dataset.kind];
+    this.name = element.id;
     this.plot = element.querySelector(".plot");
     this.notes = Array.from(element.querySelectorAll("[data-choice]"));
     this.lists = Array.from(element.querySelectorAll("select"));
@@ -147,21 +149,41 @@ class Figure {
     if (this.kind.printed.height) this.resize(this.kind.printed.height);
     this.draw(this.kind.printed);
   }
+  /* Save what is seen, on white and in the colours of the light page whatever this one's are. */
+  async save(format) {
+    const root = document.documentElement;
+    const shown = this.lists.map(list => list.selectedOptions[0].textContent);
+    const filename = [document.title, this.name, ...shown].join(" ").replace(/[^\p{L}\p{N}]+/gu, "_");
+    const camera = this.plot.layout.scene?.camera;
+    const { width, height } = this.plot.getBoundingClientRect();
+    root.classList.add("light");
+    try {
+      const { traces, layout, config } = this.figure({ width, height });
+      if (camera) layout.scene.camera = camera;
+      layout.paper_bgcolor = layout.plot_bgcolor = "#ffffff";
+      await Plotly.downloadImage({ data: traces, layout, config }, { format, filename, width, height, scale: 2 });
+    } finally { root.classList.remove("light"); }
+  }
   /* Draw in the size of the element, or in another one. */
   draw(size = { autosize: true }) {
     const chosen = this.lists.map(list => list.value);
     for (const note of this.notes) note.hidden = note.dataset.choice !== chosen.join("-");
+    const { traces, layout, config } = this.figure(size);
+    this.drawn = true;
+    return Plotly.react(this.plot, traces, layout, config);
+  }
+  figure(size) {
+    const chosen = this.lists.map(list => list.value);
     const { traces, layout } = this.kind.draw(this.data, ...chosen);
     if (this.overlay)
       for (const trace of traces) if (trace.meta === "overlay") trace.visible = this.overlay.checked;
-    this.drawn = true;
     const text = colour("text");
     Object.assign(layout, size, {
       font: { family: "system-ui, sans-serif", size: 12, color: text }, paper_bgcolor: CLEAR, plot_bgcolor: CLEAR,
       hoverlabel: { bgcolor: colour("page"), bordercolor: colour("line"), font: { color: text } },
       modebar: { bgcolor: CLEAR, color: colour("quiet"), activecolor: colour("accent") } });
     const modeBarButtons = layout.scene ? BUTTONS.scene : BUTTONS.flat;
-    return Plotly.react(this.plot, traces, layout, { ...CONFIG, modeBarButtons });
+    return { traces, layout, config: { ...CONFIG, modeBarButtons } };
   }
 }
 
@@ -183,3 +205,16 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   for (const figure of figures.values()) { figure.resize(); figure.draw(); }
 });
+
+/* The table of results as a file. */
+for (const panel of document.querySelectorAll(".downloads")) {
+  panel.hidden = false;
+  panel.addEventListener("click", ({ target }) => {
+    if (!target.dataset.ending) return;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([target.dataset.text]));
+    link.download = `${panel.dataset.name}.${target.dataset.ending}`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+}

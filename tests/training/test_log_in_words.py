@@ -1,0 +1,48 @@
+"""What a training says of itself in words."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from nnunetv2_simple.training import seeding
+from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN, with_iterations
+from nnunetv2_simple.training.seeding import SeededTrainer
+from nnunetv2_simple.training.trainer import PhasedTrainer
+
+
+def test_a_phase_is_one_line_of_words():
+    assert str(TRAIN).startswith("200 epochs of 250 iterations on the labels of the dataset")
+    assert "voxel contrastive loss" in str(TRAIN) and "propagated" in str(FINETUNE)
+    assert "pseudo-masks" in str(RETRAIN) and "Dice + cross-entropy" in str(RETRAIN)
+
+
+@pytest.mark.parametrize(("shares", "said"), [([0.0, 0.0], True), ([0.2, 0.4], False)])
+def test_a_fine_tuning_that_propagates_nothing_is_called_so(monkeypatch, shares, said):
+    values = {"propagated_share": [float("nan"), *shares]}
+    monkeypatch.setattr("nnunetv2_simple.training.trainer.logged_values", lambda trainer: values)
+    phases, lines = (replace(TRAIN, num_epochs=1), replace(FINETUNE, num_epochs=2)), []
+    trainer = SimpleNamespace(phases=phases, print_to_log_file=lines.append)
+    PhasedTrainer._say_what_was_propagated(trainer, phases[0])
+    assert lines == []
+    PhasedTrainer._say_what_was_propagated(trainer, phases[1])
+    (line,) = lines
+    assert f"{sum(shares) / 2:.1%}" in line and ("changed next to nothing" in line) == said
+
+
+def test_silence_is_broken_now_and_then(monkeypatch):
+    now, lines = [0.0], []
+    monkeypatch.setattr(seeding.time, "monotonic", lambda: now[0])
+    trainer = SimpleNamespace(_last_line_at=0.0, print_to_log_file=lines.append)
+    for second in range(60):
+        now[0] = second
+        SeededTrainer._break_silence(trainer, f"iteration {second}")
+    assert lines == ["iteration 26", "iteration 52"]
+
+
+@pytest.mark.parametrize(("iterations", "per_epoch"), [(400, 100), (800, 200), (2000, 200)])
+def test_short_schedules_have_as_many_iterations_as_they_say(iterations, per_epoch):
+    train, finetune, retrain = with_iterations((TRAIN, FINETUNE, RETRAIN), iterations)
+    for phase in (train, retrain):
+        assert phase.num_iterations_per_epoch == per_epoch and phase.num_epochs * per_epoch == iterations
+    assert finetune == FINETUNE
