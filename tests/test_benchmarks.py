@@ -16,6 +16,7 @@ sys.path.insert(0, str(BENCHMARKS))  # as when a benchmark is run; processes it 
 import device_waits  # noqa: E402
 import measuring  # noqa: E402
 import propagation_speed  # noqa: E402
+import pseudo_mask_memory  # noqa: E402
 import training_cost  # noqa: E402
 
 from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN  # noqa: E402
@@ -175,3 +176,7 @@ def test_pseudo_mask_time_predicts_validates_and_writes_the_same_cases(tmp_path)
         assert per_case_s == pytest.approx(total_s / 2, abs=0.01)
     assert "1 processes of nnU-Net's. 2 cases of 16 x 32 x 32 voxels, 1 rounds" in report
     assert re.search(r"takes \**\d+\.\d+\** times as long as nnU-Net's validation", report)
+
+
+def test_the_memory_of_a_pseudo_mask_is_that_of_a_process_of_its_own():
+    assert pseudo_mask_memory.measure((12, 32, 32), 1, walk_again=True) > 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import join
+from nnunetv2.configuration import default_num_processes
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -19,9 +20,11 @@ from nnunetv2_simple.nnunet.versions import (
     load_preprocessed_case,
     open_dataset,
 )
+from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.training.second_walk import find_images_with_points
 
 MAX_NAMED = 10  # files of which the same is said
+CASES_PER_PROCESS = 20  # a process takes seconds to start
 
 
 @contextmanager
@@ -159,21 +162,22 @@ def cases_without_points(folder: Path, cases: Sequence[str], label_file: Callabl
     Raises:
         ValueError: If an image cannot be read whole or does not have the grid of the label, or a record cannot be read.
     """
-    without = []
-    for case in cases:
-        files = find_images_with_points(folder, case)
-        for file in files:
-            try:
-                image = read_volume(str(file))
-                check_same_geometry(read_grid(label_file(case)), image, names=(label_file(case), str(file)))
-            except ValueError as error:
-                raise ValueError(
-                    f"case {case} cannot use its image {file} for its pseudo-mask: {error}. Convert and preprocess the "
-                    f"dataset again"
-                ) from error
-        if not files:
-            without.append(case)
-    return without
+    images = {case: find_images_with_points(folder, case) for case in cases}
+    found = [(case, files, label_file(case)) for case, files in images.items() if files]
+    num_processes = min(default_num_processes, len(found) // CASES_PER_PROCESS)
+    in_background(_refuse_unusable_images, found, num_processes=num_processes)
+    return [case for case, files in images.items() if not files]
+
+
+def _refuse_unusable_images(case: str, files: Sequence[Path], label_file: str) -> None:
+    for file in files:
+        try:
+            check_same_geometry(read_grid(label_file), read_volume(str(file)), names=(label_file, str(file)))
+        except ValueError as error:
+            raise ValueError(
+                f"case {case} cannot use its image {file} for its pseudo-mask: {error}. Convert and preprocess the "
+                f"dataset again"
+            ) from error
 
 
 def refuse_labels_out_of_range(batch: dict, highest_label: int, *, folder: str) -> None:

@@ -111,14 +111,16 @@ class PseudoMaskTrainer(SeededTrainer):
         its timeout.
 
         Raises:
-            RuntimeError: If another process failed, with its error.
+            RuntimeError: If another process failed, with its error, or was killed.
         """
         if not self.is_ddp:
             work()
             return
         self._num_shares += 1
-        name = f"{SHARE}{os.getppid()}_{self._num_shares}_"  # nnU-Net starts all of them from one process
-        files = [Path(self.output_folder) / f"{name}{rank}" for rank in range(dist.get_world_size())]
+        processes = [0] * dist.get_world_size()
+        dist.all_gather_object(processes, os.getpid())
+        names = [f"{SHARE}{processes[0]}_{self._num_shares}_{rank}" for rank in range(len(processes))]
+        files = [Path(self.output_folder) / name for name in names]
         error_text = "it was interrupted"
         try:
             work()
@@ -129,13 +131,15 @@ class PseudoMaskTrainer(SeededTrainer):
         finally:
             with written_atomically(files[self.local_rank]) as beside:
                 beside.write_text(error_text)
-        for rank, file in enumerate(files):
-            while not file.is_file():
-                time.sleep(0.1)
-            if error_text := file.read_text():
-                raise RuntimeError(f"process {rank} of this training failed: {error_text}")
+        _wait_for_notes(files, processes)
         dist.barrier()
         files[self.local_rank].unlink()
+
+    def _lacks_pseudo_masks(self) -> bool:
+        if self.current_epoch == 0:  # those that are there are an earlier training's
+            return True
+        files = [case + self.dataset_json["file_ending"] for case in self._training_cases()]
+        return not all(os.path.isfile(join(self.pseudo_mask_folder, file)) for file in files)
 
     def _own_share(self, cases: list[str]) -> list[str]:
         """Return what falls to this process when several GPUs share the work."""
@@ -144,7 +148,8 @@ class PseudoMaskTrainer(SeededTrainer):
     def _remove_half_written_files(self) -> None:
         for pattern in (f"*{PARTIAL}*", f"pseudo_masks/{PARTIAL}*", f"*_preprocessed/*{PARTIAL}*", f"{SHARE}*"):
             for file in Path(self.output_folder).glob(pattern):
-                file.unlink()
+                if not file.name.startswith(f"{SHARE}{os.getpid()}_"):  # what another GPU of this training has noted
+                    file.unlink()
 
     def _set_aside_earlier_training(self) -> None:
         """Move what an earlier training left: ``--c`` must not go on with it, and pseudo-masks may hold corrections."""
@@ -350,6 +355,29 @@ class PseudoMaskTrainer(SeededTrainer):
         for loader in (self.dataloader_train, self.dataloader_val):
             finish(loader)
         self.dataloader_train = self.dataloader_val = None
+
+
+def _wait_for_notes(files: Sequence[Path], processes: Sequence[int]) -> None:
+    """Return when every process has noted that it has done its share; end with the first that notes an error."""
+    while True:
+        missing = [rank for rank, file in enumerate(files) if not file.is_file()]
+        for rank, file in enumerate(files):
+            if rank not in missing and (error_text := file.read_text()):
+                raise RuntimeError(f"process {rank} of this training failed: {error_text}")
+        if not missing:
+            return
+        for rank in missing:
+            if not _is_running(processes[rank]) and not files[rank].is_file():
+                raise RuntimeError(f"process {rank} of this training was killed (out of memory?)")
+        time.sleep(0.1)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _first_weights(network: nn.Module) -> torch.Tensor:

@@ -59,13 +59,15 @@ class PseudoMaskWriter(NamedTuple):
             properties,
             return_probabilities=True,
         )
-        weak_label = reader_writer.read_seg(join(self.weak_label_folder, case + self.dataset_json["file_ending"]))[0][0]
+        weak_label_file = join(self.weak_label_folder, case + self.dataset_json["file_ending"])
+        weak_label = reader_writer.read_seg(weak_label_file)[0][0].astype(np.uint8)  # which nnU-Net reads as float
         digest, walks = None, False
         if self.converted_dataset_folder is not None:
             digest = read_record(self.converted_dataset_folder, case).get("label_sha256")
             walks = self.walk_again and bool(find_images_with_points(self.converted_dataset_folder, case))
         if walks:
             mask = second_walk_mask(self.converted_dataset_folder, case, probabilities)
+        del probabilities
         is_corrected = digest is not None and digest != label_digest(weak_label)
         if is_corrected or self.walk_again and (digest is None or not walks):
             mask = np.where(weak_label == label_manager.ignore_label, mask, weak_label)

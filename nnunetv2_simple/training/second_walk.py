@@ -49,7 +49,7 @@ def second_walk_mask(converted_folder: Path, case: str, network: np.ndarray) -> 
     """
     record = read_record(converted_folder, case)
     image, first = load_walker_image(find_images_with_points(converted_folder, case), record["parameters"])
-    mask, certainty = np.zeros(image.shape, dtype=np.uint8), np.full(image.shape, 0.5)
+    mask, certainty = np.zeros(image.shape, dtype=np.uint8), np.zeros(image.shape)  # takes memory in the boxes only
     spacing_mm, axes = spacing_zyx_mm(first), patient_axes(first)
     for recorded in record["lesions"]:
         lesion = Lesion.from_json({"axes_zyx": axes} | recorded)  # axes were not recorded before version 0.2
@@ -61,7 +61,8 @@ def second_walk_mask(converted_folder: Path, case: str, network: np.ndarray) -> 
             axes=lesion.axes,
             seeds=lesion.seeds(image.shape, spacing_mm),
         )
-        wins = probability > certainty
+        inside = np.nonzero(probability > 0.5)
+        wins = tuple(axis[probability[inside] > certainty[inside]] for axis in inside)
         mask[wins], certainty[wins] = lesion.label, probability[wins]
     return mask
 

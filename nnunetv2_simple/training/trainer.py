@@ -259,7 +259,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         if empty := classes_without_foreground(self, training):
             self.print_to_log_file(f"WARNING: no training case has a voxel of the class {', '.join(empty)}")
         refuse_damaged_labels(self, self._weak_label_file, cases)
-        if any(phase.walks_again for phase in self.phases):
+        if any(phase.walks_again for phase in self.phases) and self._lacks_pseudo_masks():
             self._say_where_pseudo_masks_come_from()
 
     def on_train_epoch_start(self) -> None:

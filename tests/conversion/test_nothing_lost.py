@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from support.conversion_cases import files_below, run, tumor_mask, write_points, write_single_channel_case
+from support.full_disk import full_disk
 from support.processes import members
 
 from nnunetv2_simple import files
@@ -257,7 +258,20 @@ def wait_until(condition, timeout_s=120):
         time.sleep(0.05)
 
 
-# ------------------------------------------------------------------------------------------- read only, other systems
+# ---------------------------------------------------------------------------------- full, read-only and other systems
+
+
+@pytest.mark.parametrize("num_bytes", [50, 500, 1500])
+def test_a_full_disk_fails_the_conversion_and_a_rerun_completes_it(num_bytes, folder, monkeypatch, capsys):
+    """The record does not fit, an image does not, the page of the quality control does not."""
+    expected = files_below(folder / "raw")
+    shutil.rmtree(folder / "raw")
+    with full_disk(num_bytes):
+        assert convert(folder, monkeypatch, *TWIN) != 0
+    assert capsys.readouterr().err
+    assert not (folder / "raw" / WEAK / "dataset.json").exists()
+    assert convert(folder, monkeypatch, *TWIN) == 0
+    assert files_below(folder / "raw") == expected
 
 
 def test_a_finished_dataset_is_not_written_to(folder, monkeypatch):

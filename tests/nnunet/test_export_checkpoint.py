@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.full_disk import full_disk
 from support.plain_trainers import make_trainer, nnunet_folders, plans  # noqa: F401
 
 from nnunetv2_simple import files
@@ -61,6 +62,15 @@ def test_the_export_names_no_case_unless_asked_for(trainer, tmp_path):
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
         scores = sorted(name for name in archive.namelist() if name.endswith("summary.json"))
     assert [Path(name).parent.name for name in scores] == ["crossval_results_folds_0", "validation"]
+
+
+def test_a_full_disk_leaves_the_export_before(trainer, tmp_path):
+    export(tmp_path)
+    before = (tmp_path / "model.zip").read_bytes()
+    with full_disk(1000), pytest.raises(OSError, match="model.zip"):
+        export(tmp_path, overwrite=True)
+    assert (tmp_path / "model.zip").read_bytes() == before
+    assert not list(tmp_path.glob(f"*{files.PARTIAL}*"))
 
 
 def test_an_export_leaves_one_that_is_at_work_alone(trainer, tmp_path, monkeypatch):

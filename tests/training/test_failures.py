@@ -1,6 +1,8 @@
 """A training that cannot go on says so at once, and to all of its processes; two do not share a folder."""
 
 import json
+import os
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -190,36 +192,55 @@ def test_a_second_training_of_a_fold_is_refused_and_changes_nothing(trainer, mon
 
 @pytest.fixture
 def one_of_two(trainer, monkeypatch):
-    """The first of two processes that train together."""
+    """The first of two processes that train together; the other one has ended."""
+
+    def gather(processes, own):
+        processes[:] = [own, ended.pid]
+
+    ended = subprocess.Popen(["true"])
+    ended.wait()
     trainer.is_ddp = True
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(dist, "barrier", lambda: None)
+    monkeypatch.setattr(dist, "all_gather_object", gather)
     return trainer
 
 
-def note_of_the_other(trainer, monkeypatch, text: str) -> None:
-    monkeypatch.setattr(pseudo_mask_trainer.os, "getppid", lambda: 7)
-    (Path(trainer.output_folder) / ".share_7_1_1").write_text(text)
+def note_of(trainer, rank: int) -> Path:
+    return Path(trainer.output_folder) / f".share_{os.getpid()}_1_{rank}"
 
 
-def test_a_process_ends_with_the_error_of_another(one_of_two, monkeypatch):
-    note_of_the_other(one_of_two, monkeypatch, "ValueError: the disk is full")
+def test_a_process_ends_with_the_error_of_another(one_of_two):
+    note_of(one_of_two, 1).write_text("ValueError: the disk is full")
     with pytest.raises(RuntimeError, match="process 1 of this training failed: ValueError: the disk is full"):
         one_of_two._share_work(lambda: None)
 
 
-def test_a_process_that_fails_tells_the_others(one_of_two, monkeypatch):
-    note_of_the_other(one_of_two, monkeypatch, "")
+def test_a_process_that_fails_tells_the_others(one_of_two):
+    note_of(one_of_two, 1).write_text("")
 
     def fail():
         raise ValueError("out of order")
 
     with pytest.raises(ValueError, match="out of order"):
         one_of_two._share_work(fail)
-    assert (Path(one_of_two.output_folder) / ".share_7_1_0").read_text() == "ValueError: out of order"
+    assert note_of(one_of_two, 0).read_text() == "ValueError: out of order"
 
 
-def test_processes_that_have_done_their_share_go_on(one_of_two, monkeypatch):
-    note_of_the_other(one_of_two, monkeypatch, "")
+def test_a_process_ends_when_another_was_killed(one_of_two):
+    with pytest.raises(RuntimeError, match="process 1 of this training was killed"):
+        one_of_two._share_work(lambda: None)
+
+
+def test_the_notes_of_other_processes_survive_the_removal_of_left_over_ones(one_of_two):
+    note_of(one_of_two, 1).write_text("")
+    left_over = Path(one_of_two.output_folder) / ".share_7_1_1"
+    left_over.write_text("")
+    one_of_two._share_work(one_of_two._remove_half_written_files)
+    assert not left_over.exists()
+
+
+def test_processes_that_have_done_their_share_go_on(one_of_two):
+    note_of(one_of_two, 1).write_text("")
     one_of_two._share_work(lambda: None)
-    assert not (Path(one_of_two.output_folder) / ".share_7_1_0").exists()
+    assert not note_of(one_of_two, 0).exists()
