@@ -57,14 +57,9 @@ def _run_on_this_machine(
     num_processes: int, function: Callable, items: Iterable, killed: Callable = _raise_killed
 ) -> Iterator[tuple]:
     def run_in_pool(some: Iterable) -> Iterator[tuple]:
-<<<<<<< HEAD
-        pool = joblib.Parallel(num_workers, return_as="generator_unordered", batch_size=1)
-        yield from pool(joblib.delayed(_call_in_pool)(os.getpid(), function, item) for item in some)
-=======
         parent = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
-        pool = joblib.Parallel(num_processes, return_as="generator_unordered", batch_size=1, **parent)
+        pool = joblib.Parallel(num_workers, return_as="generator_unordered", batch_size=1, **parent)
         yield from pool(joblib.delayed(_call)(function, item) for item in some)
->>>>>>> origin/main
 
     pending = list(items)
     # one process for each item at most; two at least, as the only one would be this process, which may not be killed
