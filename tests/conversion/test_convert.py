@@ -218,11 +218,7 @@ def test_record_of_a_case_names_its_files_and_parameters(weak, dense, training_i
     record = json.loads((weak / "provenance" / f"{identifier}.json").read_text())
     files = [(weak / file).resolve() for file in record["files"]]
     assert all(file.is_file() for file in files)
-    assert {file.parent.parent for file in files} == {
-        weak.resolve(),
-        dense.resolve(),
-        weak.resolve() / "quality_control",
-    }
+    assert {file.parent.parent for file in files} == {weak.resolve(), dense.resolve()}
     assert record["parameters"]["labels"] == {"tumor": 1}
     assert record["parameters"]["twin"] == dense.name
     assert record["quality"]["num_lesions"] == 1
