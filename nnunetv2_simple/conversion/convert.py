@@ -192,7 +192,9 @@ def _is_finished(cases: Sequence[Case], conversion: Conversion, *, overwrite: bo
     """Tell whether there is nothing to do, so that a dataset that cannot be written to is as good as any."""
     is_complete = all((folder / "dataset.json").is_file() for folder in conversion.folders)  # they are written last
     has_own_split = any(case.is_validation for case in cases)  # which may have changed
-    return is_complete and not overwrite and not has_own_split and all(_is_done(case, conversion) for case in cases)
+    if overwrite or has_own_split or not is_complete or dropped_cases(cases, conversion, overwrite=False):
+        return False
+    return all(_is_done(case, conversion) for case in cases)
 
 
 def _is_done(case: Case, conversion: Conversion) -> bool:

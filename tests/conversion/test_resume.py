@@ -79,7 +79,7 @@ def test_killed_at_any_step_it_goes_on_to_the_same_dataset(folder, monkeypatch):
         assert again(folder, monkeypatch, raw=raw) == 0
         assert files_below(raw) == expected
         num_kills += 1
-    assert num_kills > 6
+    assert num_kills > 5
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_killed_while_overwriting_it_goes_on_without_a_second_overwrite(folder, 
         assert files_below(folder / "raw") == expected
         assert again(folder, monkeypatch, "--overwrite") == 0
         num_kills += 1
-    assert num_kills > 2
+    assert num_kills > 1
 
 
 @pytest.mark.slow

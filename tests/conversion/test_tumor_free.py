@@ -69,7 +69,7 @@ def test_however_it_is_stated_the_label_is_all_background(state, folder, monkeyp
     assert array_of(dataset / "labelsTr" / "a.nii.gz").any()
     case = json.loads((dataset / "provenance.json").read_text())["cases"]["healthy"]
     assert (case["supervision"], case["lesions"]) == (["tumor-free"], [])
-    assert "tumor-free" in (dataset / QUALITY_FOLDER / "index.html").read_text(encoding="utf-8")
+    assert "tumor-free" in (dataset / QUALITY_FOLDER / "index.html").read_text()
     assert (dataset / QUALITY_FOLDER / "healthy.png").is_file()
 
 
