@@ -16,7 +16,7 @@ SCRIPTS = {"trainers", "dataset_conversion"}
 def imported_rooms(file: Path) -> set[str]:
     """The rooms of the package that a module imports, lazily or not."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{name.name}" for name in node.names}
         elif isinstance(node, ast.Import):
