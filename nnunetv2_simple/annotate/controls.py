@@ -18,24 +18,15 @@ from bokeh.models import (
     UIElement,
 )
 
+from nnunetv2_simple.annotate.display import AUTO_WINDOW, WINDOWS
 from nnunetv2_simple.annotate.marks import NUM_POINTS, TUMOR_FREE
+from nnunetv2_simple.annotate.mouse import MODES
 from nnunetv2_simple.annotate.session import Session
 from nnunetv2_simple.report.colours import FOREGROUND, SCRIBBLE, UNLABELLED, WARNING
 
 if TYPE_CHECKING:
     from nnunetv2_simple.annotate.page import Page
 
-MARK, ADD, ERASE, WINDOW, PAN = "points", "is lesion", "not lesion", "window", "pan"
-MODES = {"1": MARK, "2": ADD, "3": ERASE, "4": WINDOW, "5": PAN}
-AUTO_WINDOW = "auto"
-WINDOWS = {  # level and width, HU
-    AUTO_WINDOW: None,
-    "CT soft tissue": (40.0, 400.0),
-    "CT liver": (70.0, 150.0),
-    "CT lung": (-600.0, 1500.0),
-    "CT bone": (400.0, 1800.0),
-    "CT brain": (40.0, 80.0),
-}
 STATE_COLOURS = """<span style="color:<%=
   {done: '#0a7a35', begun: '#b06000', 'tumor-free': '#1a5fb4', skipped: '#777', unreadable: '#c01c28'}[value] || '#555'
 %>"><%= value %></span>"""
@@ -67,9 +58,9 @@ class Controls:
         self._mode = RadioButtonGroup(labels=[f"{key} {mode}" for key, mode in MODES.items()], active=0)
         self._mode.on_change("active", lambda attr, old, new: self._if_user(page.set_mode, list(MODES.values())[new]))
         self._window = Select(options=list(WINDOWS), value=AUTO_WINDOW, width=130)
-        self._window.on_change("value", lambda attr, old, new: page.set_window(new))
+        self._window.on_change("value", lambda attr, old, new: page.display.set_window(new))
         self._channel = Select(options=list(channels), value=next(iter(channels)), width=130)
-        self._channel.on_change("value", lambda attr, old, new: page.set_channel(self.channel))
+        self._channel.on_change("value", lambda attr, old, new: page.set_channel())
         self._message = Div(name="message", sizing_mode="stretch_width", stylesheets=[STYLE])
         self._table = self._make_table()
         self._lesions = Select(options=[], width=200)

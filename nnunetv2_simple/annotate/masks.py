@@ -53,14 +53,23 @@ def as_lesion(
     return lesion_of(annotation, image, label=label, file=file, others=others)
 
 
-def make_mask(lesion: Lesion, channels: Sequence[sitk.Image], walker_image: WalkerImage) -> LesionMask:
+def make_mask(
+    lesion: Lesion, channels: Sequence[sitk.Image], walker_image: WalkerImage, *, known: Sequence[LesionMask] = ()
+) -> LesionMask:
     """Make the pseudo-mask of one lesion, voxel for voxel the conversion's.
+
+    Args:
+        lesion: The lesion.
+        channels: The images of the case.
+        walker_image: What the walker sees of them.
+        known: Pseudo-masks of the case. The scribbles of one with the same points are taken over.
 
     Raises:
         ValueError: If the image is constant there, or the strokes leave nothing of the lesion.
     """
     region, image, cropped, spacing_mm = _crop(lesion, channels, walker_image)
-    return _walk(cropped, image, region, lesion, spacing_mm)
+    same = [found for found in known if not found.is_preview and _has_points_of(found.lesion, lesion)]
+    return _walk(cropped, image, region, lesion, spacing_mm, scribbles=same[0].scribbles if same else None)
 
 
 def make_preview(lesion: Lesion, channels: Sequence[sitk.Image], walker_image: WalkerImage) -> LesionMask | None:
@@ -120,6 +129,11 @@ def mask_warnings(
     return measure_case(case)["warnings"]
 
 
+def _has_points_of(lesion: Lesion, other: Lesion) -> bool:
+    same_axes = (lesion.axes is None) == (other.axes is None)
+    return same_axes and np.array_equal(lesion.extreme_points, other.extreme_points)
+
+
 def _crop(
     lesion: Lesion, channels: Sequence[sitk.Image], walker_image: WalkerImage
 ) -> tuple[Region, np.ndarray, Lesion, tuple[float, ...]]:
@@ -151,10 +165,17 @@ def _moved(lesion: Lesion, region: Region) -> Lesion:
 
 
 def _walk(
-    cropped: Lesion, image: np.ndarray, region: Region, lesion: Lesion, spacing_mm: Sequence[float]
+    cropped: Lesion,
+    image: np.ndarray,
+    region: Region,
+    lesion: Lesion,
+    spacing_mm: Sequence[float],
+    *,
+    scribbles: np.ndarray | None = None,
 ) -> LesionMask:
     common = {"spacing_mm": spacing_mm, "recipe": RECIPE, "axes": cropped.axes}
-    scribbles = draw_scribbles(image, cropped.extreme_points, **common)
+    if scribbles is None:
+        scribbles = draw_scribbles(image, cropped.extreme_points, **common)
     seeds = cropped.seeds(image.shape, spacing_mm)
     mask = generate_pseudo_mask(
         image, cropped.extreme_points, scribbles=scribbles, seeds=seeds, ignore_label=255, **common

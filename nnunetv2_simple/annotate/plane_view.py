@@ -1,6 +1,6 @@
 """One plane of the page: a slice of the image, the pseudo-mask, points, strokes, crosshair."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from bokeh.models import ColumnDataSource, Label, LinearColorMapper, Range1d, ScaleBar, Span
@@ -129,9 +129,7 @@ class PlaneView:
         found = self.plane.cut(volume, self.index)
         return {"image": [_small(found)], "x": [0], "y": [0], "dw": [width], "dh": [height]}
 
-    def draw_marks(
-        self, lesions: Sequence[MarkedLesion], current: int, crosshair: Voxel, labels: Mapping[str, int]
-    ) -> None:
+    def draw_marks(self, lesions: Sequence[MarkedLesion], current: int, crosshair: Voxel) -> None:
         """Draw points, boxes, strokes and the crosshair."""
         across = self.plane.axes[2]
         points = {"x": [], "y": [], "alpha": [], "colour": [], "size": []}

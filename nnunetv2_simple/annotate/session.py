@@ -114,9 +114,14 @@ class Session:
         return self._all_marks.get(identifier, Marks())
 
     def neighbour(self, step: int) -> str:
-        """Return the case that many places on in the order, at most the last or first one."""
-        place = self.order.index(self.case.identifier) if self.case else 0
-        return self.order[min(max(place + step, 0), len(self.order) - 1)]
+        """Return the case that many places on among those that can be shown, at most the last or first one."""
+        shown = [name for name in self.order if name not in self._problems or name == self._open_name]
+        place = shown.index(self._open_name) if self._open_name in shown else 0
+        return shown[min(max(place + step, 0), len(shown) - 1)] if shown else self.order[0]
+
+    @property
+    def _open_name(self) -> str | None:
+        return self.case.identifier if self.case else None
 
     def sort_for_review(self) -> None:
         """Bring finished cases to the front, those with most warnings first, as the quality page has them."""

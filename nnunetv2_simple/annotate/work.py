@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import SimpleITK as sitk
 
@@ -14,7 +15,7 @@ MAX_KEPT = 3  # cases whose images stay in memory
 
 
 class Work:
-    """One thread that does one thing after the other for a session.
+    """One thread that does one thing after the other for a session, and one that ranks cases beside it.
 
     Args:
         session: Of the page. The thread reads what does not change of it, and the page sets what the thread found.
@@ -22,11 +23,12 @@ class Work:
 
     def __init__(self, session: Session):
         self._session, self._images = session, {}
-        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._thread, self._ranking = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
         self._newest = 0
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._thread, self._ranking):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def read(self, case: ImageCase, then: Callable[[list[sitk.Image] | None, str], None]) -> None:
         """Read the images of a case; ``then`` gets them, or None and why they cannot be read."""
@@ -63,7 +65,7 @@ class Work:
         for key, marked in lesions.items():
             try:
                 lesion = as_lesion(marked, channels[0], label=session.labels[marked.label])
-                for make in (make_preview, make_mask):
+                for make in (make_preview, partial(make_mask, known=list(found.values()))):
                     if number != self._newest:
                         return
                     if (mask := make(lesion, channels, walker_image)) is not None:
@@ -79,13 +81,13 @@ class Work:
         """Judge the pseudo-masks of all finished cases that have not been judged; "" and None at the end."""
         for row in self._session.rows:
             if row.state == DONE and row.num_warnings is None:
-                self._thread.submit(self._rank_case, row.identifier, then)
-        self._thread.submit(then, "", None)
+                self._ranking.submit(self._rank_case, row.identifier, then)
+        self._ranking.submit(then, "", None)
 
     def _rank_case(self, identifier: str, then: Callable[[str, list[str] | None], None]) -> None:
         session = self._session
         try:
-            channels, masks = self._channels(session.case_of(identifier)), []
+            channels, masks = read_channels(session.case_of(identifier)), []
             for marked in session.marks_of(identifier).lesions:
                 lesion = as_lesion(marked, channels[0], label=session.labels[marked.label])
                 masks.append(make_mask(lesion, channels, session.walker_image))

@@ -34,13 +34,14 @@ def page(tmp_path):
 def settle(work):
     """Let all work that was asked for be done and shown."""
     for _ in range(3):
-        work._thread.submit(lambda: None).result(timeout=60)
+        for thread in (work._thread, work._ranking):
+            thread.submit(lambda: None).result(timeout=60)
         while WAITING:
             WAITING.pop(0)()
 
 
 def event(page, kind, plane, voxel, **more):
-    view = page._views[plane]
+    view = page.display.views[plane]
     right, up = view.plane.on_screen(voxel)
     view.index = voxel[view.plane.axes[2]]
     for callback in view.figure._event_callbacks[kind.event_name]:
@@ -54,15 +55,15 @@ def test_clicks_in_any_plane_make_a_mask(page):
     settle(work)
     assert session.lesion.points == clicks()
     assert session.outdated() == {}
-    assert (page._overlay[8, 20, 24], page._overlay[0, 0, 0]) != (0, 0)
+    assert (page.display.overlay[8, 20, 24], page.display.overlay[0, 0, 0]) != (0, 0)
     assert session.warnings["a"] == []
     event(page, Tap, "axial", (3, 3, 3))
     assert len(session.marks.lesions) == 1, "a seventh click only looks there"
-    assert page._crosshair == (3, 3, 3)
+    assert page.display.crosshair == (3, 3, 3)
 
 
 def test_a_point_is_dragged_and_a_drag_elsewhere_pans(page):
-    page, session, work = page
+    page, session, _ = page
     for voxel in clicks():
         event(page, Tap, "axial", voxel)
     last = clicks()[5]
@@ -70,11 +71,11 @@ def test_a_point_is_dragged_and_a_drag_elsewhere_pans(page):
     event(page, Pan, "axial", (last[0] + 4, *last[1:]), delta_x=20, delta_y=0)
     event(page, PanEnd, "axial", (last[0] + 4, *last[1:]))
     assert session.lesion.points[5] == (last[0] + 4, *last[1:])
-    start = page._views["axial"].figure.x_range.start
+    start = page.display.views["axial"].figure.x_range.start
     event(page, PanStart, "axial", (2, 2, 8))
     event(page, Pan, "axial", (4, 2, 8), delta_x=20, delta_y=0)
     event(page, PanEnd, "axial", (4, 2, 8))
-    assert page._views["axial"].figure.x_range.start < start
+    assert page.display.views["axial"].figure.x_range.start < start
     assert session.lesion.points[5] == (last[0] + 4, *last[1:])
 
 
@@ -106,14 +107,14 @@ def test_strokes_and_keys(page):
 
 def test_window_and_planes(page):
     page, *_ = page
-    greys = page._greys
-    page.set_window("CT lung")
+    greys = page.display.greys
+    page.display.set_window("CT lung")
     assert (greys.low, greys.high) == (-1350, 150)
     page.press("4")
     event(page, PanStart, "axial", (2, 2, 2))
     event(page, Pan, "axial", (2, 2, 2), delta_x=150, delta_y=0)
     assert greys.high - greys.low == pytest.approx(3000)
-    view = page._views["coronal"]
+    view = page.display.views["coronal"]
     view.resize(width=300)
     view.resize(height=100)
     x, y = view.figure.x_range, view.figure.y_range

@@ -147,6 +147,19 @@ def test_only_what_changed_is_computed_again(folder):
     assert session.outdated() == {}
 
 
+def test_a_stroke_leaves_the_scribbles_where_they_are(folder, monkeypatch):
+    session, _ = open_session(folder)
+    for voxel in clicks():
+        session.click(voxel)
+    compute(session)
+    session.add_stroke([(26, 22, 8), (28, 22, 8)], is_lesion=False)
+    lesion = as_lesion(session.lesion, session.channels[0], label=1)
+    exact = make_mask(lesion, session.channels, session.walker_image)
+    monkeypatch.setattr("nnunetv2_simple.annotate.masks.draw_scribbles", None)
+    known = make_mask(lesion, session.channels, session.walker_image, known=list(session.masks.values()))
+    np.testing.assert_array_equal(known.mask, exact.mask)
+
+
 def test_a_large_lesion_is_shown_coarsely_first(folder, monkeypatch):
     monkeypatch.setattr("nnunetv2_simple.annotate.masks.PREVIEW_VOXELS", 500)
     session, _ = open_session(folder)
