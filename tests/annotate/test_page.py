@@ -100,11 +100,7 @@ def test_click_drag_correct_and_convert(tmp_path, monkeypatch):
     saved = tmp_path / "clicks" / "a.json"
 
     def lesion():
-        return (
-            json.loads(saved.read_text(encoding="utf-8"))["lesions"][0]
-            if saved.exists()
-            else {"points": [], "strokes": []}
-        )
+        return json.loads(saved.read_bytes())["lesions"][0] if saved.exists() else {"points": [], "strokes": []}
 
     moved = points[5] + (0, 0, 3)  # beyond the lesion, to be dragged back
     with served(tmp_path) as (process, address), LivePage(address, tmp_path / "profile") as page:

@@ -114,10 +114,7 @@ def test_only_the_neighbourhood_of_the_boxes_is_background(folder, monkeypatch, 
     assert provenance_of(folder, "painted")["unannotated_margin_mm"] is None
     page = (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text(encoding="utf-8")
     assert "2.5 mm" in page and "2.5 mm" in capsys.readouterr().out
-    assert (
-        json.loads((folder / "Dataset005_Mixed" / "dataset.json").read_text(encoding="utf-8"))["unannotated"]
-        == "ignore"
-    )
+    assert json.loads((folder / "Dataset005_Mixed" / "dataset.json").read_bytes())["unannotated"] == "ignore"
     assert run(monkeypatch, folder, "-d", 5, "-baseline", "walker", "-baseline_id", 7) == 0
     assert (label_of(folder, "clicked", "Dataset007_Mixed_walker")[expected_far] == 2).all()
 
