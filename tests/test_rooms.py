@@ -8,7 +8,16 @@ import nnunetv2_simple
 PACKAGE = Path(nnunetv2_simple.__path__[0])
 ROOMS = ("extreme_points", "pseudo_mask", "conversion", "training", "comparison", "demo")
 ANNOTATE = "annotate"  # uses the first two rooms, and nothing uses it
-SHELVES = ("arguments", "files", "image_folders", "images", "grids", "nifti", "parallel")  # any room may use them
+SHELVES = (
+    "arguments",
+    "evidence",
+    "files",
+    "image_folders",
+    "images",
+    "grids",
+    "nifti",
+    "parallel",
+)  # any room may use them
 SHELVES += ("evaluation", "report", "nnunet")
 SCRIPTS = {"trainers", "dataset_conversion"}
 
