@@ -241,8 +241,8 @@ def test_all_ways_make_the_same_dataset(folder, scheduler, monkeypatch):
     assert run(monkeypatch, folder / "processes", *arguments_of(folder), "-np", 2) == 0
     assert run(monkeypatch, folder / "dask", *arguments_of(folder), "-dask", scheduler) == 0
     expected = files_below(folder / "here")
-    # image, label, walker's probabilities, reference, picture, record; page, provenance.json, dataset.json
-    assert len(expected) == 3 * 6 + 3
+    # image, label, walker's probabilities, reference, two pictures, record; page, provenance.json, dataset.json
+    assert len(expected) == 3 * 7 + 3
     assert files_below(folder / "processes") == files_below(folder / "dask") == expected
 
 

@@ -8,7 +8,16 @@ import nnunetv2_simple
 PACKAGE = Path(nnunetv2_simple.__path__[0])
 ROOMS = ("extreme_points", "pseudo_mask", "conversion", "training", "comparison", "demo")
 ANNOTATE = "annotate"  # uses the first two rooms, and nothing uses it
-SHELVES = ("arguments", "files", "image_folders", "images", "grids", "nifti", "parallel")  # any room may use them
+SHELVES = (
+    "arguments",
+    "evidence",
+    "files",
+    "image_folders",
+    "images",
+    "grids",
+    "nifti",
+    "parallel",
+)  # any room may use them
 SHELVES += ("evaluation", "report", "nnunet")
 SCRIPTS = {"trainers", "dataset_conversion"}
 
@@ -16,7 +25,7 @@ SCRIPTS = {"trainers", "dataset_conversion"}
 def imported_rooms(file: Path) -> set[str]:
     """The rooms of the package that a module imports, lazily or not."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{name.name}" for name in node.names}
         elif isinstance(node, ast.Import):

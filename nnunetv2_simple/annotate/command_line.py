@@ -28,6 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_option(parser, "labels", "Foreground classes, like tumor=1 node=2. Default: tumor=1", nargs="+")
     add_option(parser, "channels", "Names of the channels, as for nnUNetv2_simple_convert", nargs="+", default=["MR"])
     add_walker_options(parser)
+    add_option(
+        parser,
+        "evidence",
+        "Folder of what another model gives: <case>.nii.gz, or .npz of nnUNetv2_predict. Review then begins where it "
+        "disagrees most",
+        type=existing_folder,
+    )
     add_option(parser, "port", "Port on 127.0.0.1; 0 for any free one", type=int, default=DEFAULT_PORT)
     args = parser.parse_args(argv)
     try:
@@ -52,7 +59,7 @@ def _serve(args: argparse.Namespace) -> int:
         raise ValueError(f"labels must be numbered 1, 2, ... in order, got {labels}")
     folder = AnnotationFolder(args.a.absolute(), labels=labels, cases={case.identifier: case for case in cases})
     session = Session(cases, folder, labels=labels, walker_image=walker_image)
-    pages = Pages(session, args.channels)
+    pages = Pages(session, args.channels, args.evidence)
     try:
         server, address = start_server(pages.add, port=args.port)
     except OSError as error:

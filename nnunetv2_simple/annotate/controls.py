@@ -214,5 +214,7 @@ class Controls:
                 "<p><i class='lesion'></i>lesion <i class='rim'></i>uncertain <i class='scribble'></i>scribbles. "
                 "Drag a point, or draw what <b>is</b> (2) or <b>is not</b> (3) lesion.</p>"
             )
+        if (disagreement := session.disagreements.get(session.case.identifier)) is not None:
+            case += f"<p>The other model disagrees: 1 - Dice = {disagreement:.2f}.</p>"
         warnings = [*session.annotation_warnings(), *session.warnings.get(session.case.identifier, [])]
         return case + "".join(f'<p class="warning">{escape(text)}</p>' for text in warnings)

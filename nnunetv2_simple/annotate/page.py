@@ -26,10 +26,11 @@ class Pages:
     Args:
         session: What is annotated.
         channel_names: What to call the channels.
+        evidence: A folder of what another model says of the cases.
     """
 
-    def __init__(self, session: Session, channel_names: list[str]):
-        self._session, self._channel_names, self._work = session, channel_names, Work(session)
+    def __init__(self, session: Session, channel_names: list[str], evidence: Path | None = None):
+        self._session, self._channel_names, self._work = session, channel_names, Work(session, evidence)
         self._page: Page | None = None
 
     def add(self, document: Document) -> None:
@@ -143,10 +144,12 @@ class Page:
         self.controls.say("Looking at the pseudo-masks of all finished cases ...")
         self._work.rank(lambda *found: self._later(lambda: self._ranked(*found)))
 
-    def _ranked(self, identifier: str, warnings: list[str] | None) -> None:
+    def _ranked(self, identifier: str, warnings: list[str], disagreement: float | None) -> None:
         session = self.session
-        if warnings is not None:
+        if identifier:
             session.warnings[identifier] = warnings
+            if disagreement is not None:
+                session.disagreements[identifier] = disagreement
             self.controls.say(f"Looked at {identifier}: {len(warnings)} warnings")
             return
         session.sort_for_review()

@@ -54,6 +54,7 @@ class Session:
         lesion_number: Index of the lesion that clicks and strokes go to.
         masks: The pseudo-mask of every lesion as it is now, by its key; previews are replaced by exact ones.
         warnings: The warnings about pseudo-masks, by case; of those looked at.
+        disagreements: How far another model disagrees, 0 to 1, by case; of those looked at.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Session:
         self.lesion_number, self._next_label = 0, next(iter(labels))
         self.masks: dict[str, LesionMask] = {}
         self.warnings: dict[str, list[str]] = {}
+        self.disagreements: dict[str, float] = {}
         self._undo: list[Marks] = []
         self._redo: list[Marks] = []
         self._last_action_s, self._unassigned_s = clock(), 0.0
@@ -124,9 +126,13 @@ class Session:
         return self.case.identifier if self.case else None
 
     def sort_for_review(self) -> None:
-        """Bring finished cases to the front, those with most warnings first, as the quality page has them."""
+        """Bring finished cases to the front: those with most disagreement, then those with most warnings first."""
         finished = {row.identifier: row.state in (DONE, TUMOR_FREE) for row in self.rows}
-        self.order.sort(key=lambda name: (not finished[name], -len(self.warnings.get(name, []))))
+
+        def rank(name: str) -> tuple:
+            return not finished[name], -self.disagreements.get(name, 0.0), -len(self.warnings.get(name, []))
+
+        self.order.sort(key=rank)
 
     def set_problem(self, identifier: str, problem: str) -> None:
         self._problems[identifier] = problem
@@ -274,6 +280,8 @@ class Session:
         self._save()
 
     def _save(self) -> None:
+        self.warnings.pop(self.case.identifier, None)
+        self.disagreements.pop(self.case.identifier, None)
         self._folder.write(self.case, self.marks)
 
     # pseudo-masks

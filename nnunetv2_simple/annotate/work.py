@@ -3,13 +3,25 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.annotate.folder import ImageCase, read_channels
-from nnunetv2_simple.annotate.marks import DONE, MarkedLesion
-from nnunetv2_simple.annotate.masks import LesionMask, as_lesion, make_mask, make_preview, mask_warnings
+from nnunetv2_simple.annotate.marks import DONE, TUMOR_FREE, MarkedLesion
+from nnunetv2_simple.annotate.masks import (
+    LesionMask,
+    as_lesion,
+    make_mask,
+    make_preview,
+    mask_warnings,
+    merge_masks,
+)
 from nnunetv2_simple.annotate.session import Session
+from nnunetv2_simple.evaluation.metrics import dice
+from nnunetv2_simple.evidence import NPZ, read_evidence
+from nnunetv2_simple.images import IMAGE_FILE_ENDINGS
 
 MAX_KEPT = 3  # cases whose images stay in memory
 
@@ -19,10 +31,11 @@ class Work:
 
     Args:
         session: Of the page. The thread reads what does not change of it, and the page sets what the thread found.
+        evidence: A folder of what another model says of the cases.
     """
 
-    def __init__(self, session: Session):
-        self._session, self._images = session, {}
+    def __init__(self, session: Session, evidence: Path | None = None):
+        self._session, self._evidence, self._images = session, evidence, {}
         self._thread, self._ranking = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
         self._newest = 0
 
@@ -77,23 +90,42 @@ class Work:
             shown = [found[key] for key in session.complete_keys() if key in found]
             then("", None, "", mask_warnings(shown, channels, walker_image, ignore_label=session.ignore_label))
 
-    def rank(self, then: Callable[[str, list[str] | None], None]) -> None:
-        """Judge the pseudo-masks of all finished cases that have not been judged; "" and None at the end."""
-        for row in self._session.rows:
-            if row.state == DONE and row.num_warnings is None:
-                self._ranking.submit(self._rank_case, row.identifier, then)
-        self._ranking.submit(then, "", None)
+    def rank(self, then: Callable[[str, list[str], float | None], None]) -> None:
+        """Judge all finished cases that have not been judged as they are.
 
-    def _rank_case(self, identifier: str, then: Callable[[str, list[str] | None], None]) -> None:
+        Args:
+            then: Gets the case, the warnings about its pseudo-masks, and its disagreement with the other model, None
+                without one; at the end "".
+        """
+        session = self._session
+        for row in session.rows:
+            is_compared = row.identifier in session.disagreements or self._evidence_file(row.identifier) is None
+            if row.state in (DONE, TUMOR_FREE) and not (is_compared and row.num_warnings is not None):
+                self._ranking.submit(self._rank_case, row.identifier, then)
+        self._ranking.submit(then, "", [], None)
+
+    def _rank_case(self, identifier: str, then: Callable[[str, list[str], float | None], None]) -> None:
         session = self._session
         try:
             channels, masks = read_channels(session.case_of(identifier)), []
             for marked in session.marks_of(identifier).lesions:
                 lesion = as_lesion(marked, channels[0], label=session.labels[marked.label])
                 masks.append(make_mask(lesion, channels, session.walker_image))
-            then(identifier, mask_warnings(masks, channels, session.walker_image, ignore_label=session.ignore_label))
+            options = {"ignore_label": session.ignore_label}
+            found = mask_warnings(masks, channels, session.walker_image, **options)
+            disagreement = None
+            if (file := self._evidence_file(identifier)) is not None:
+                label = merge_masks(masks, channels[0].GetSize()[::-1], **options)
+                other = read_evidence(str(file), session.labels, channels[0]).argmax(axis=0)
+                disagreement = disagreement_of(label, other, **options)
+            then(identifier, found, disagreement)
         except Exception as error:  # a case that cannot be judged is one to look at
-            then(identifier, [str(error) or type(error).__name__])
+            then(identifier, [str(error) or type(error).__name__], None)
+
+    def _evidence_file(self, identifier: str) -> Path | None:
+        endings = (*IMAGE_FILE_ENDINGS, NPZ) if self._evidence is not None else ()
+        files = [self._evidence / f"{identifier}{ending}" for ending in endings]
+        return next((file for file in files if file.is_file()), None)
 
     def _channels(self, case: ImageCase) -> list[sitk.Image]:
         if case.identifier not in self._images:
@@ -101,3 +133,13 @@ class Work:
             while len(self._images) > MAX_KEPT:
                 del self._images[next(iter(self._images))]
         return self._images[case.identifier]
+
+
+def disagreement_of(label: np.ndarray, other: np.ndarray, *, ignore_label: int) -> float:
+    """Return 1 - Dice of two label images (z, y, x) over all voxels that are labelled; 0 where both have no lesion.
+
+    The whole image counts, not the boxes alone: a lesion that nobody clicked is what one most wants to know of.
+    """
+    counted = label != ignore_label
+    found, seen = label[counted] != 0, other[counted] != 0
+    return 1 - dice(found, seen) if found.any() or seen.any() else 0.0

@@ -105,8 +105,8 @@ def convert_dataset(
     check_dataset(cases, conversion, changed=changed, **kept)  # nothing is written before
     folder, failures = conversion.dataset_folder, {}
     anew = changed_cases(part, conversion) if changed else []
-    nothing_to_do = not anew and not dropped_cases(cases, conversion, **kept)
-    if nothing_to_do and _is_finished(cases, conversion, overwrite=overwrite):
+    is_finished = _is_finished(cases, conversion, overwrite=overwrite)
+    if is_finished and not anew and not dropped_cases(cases, conversion, **kept):
         return failures
     with (
         open_workers(num_processes=num_processes, dask_scheduler=dask_scheduler) as run,

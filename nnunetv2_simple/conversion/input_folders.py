@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_simple.conversion.cases import Case
-from nnunetv2_simple.conversion.evidence import NPZ
+from nnunetv2_simple.evidence import NPZ
 from nnunetv2_simple.extreme_points.annotation import error_context
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.files import files_below, read_text

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from nnunetv2_simple.conversion.cases import Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.channel_names import ct_warnings
-from nnunetv2_simple.conversion.evidence import read_evidence
+from nnunetv2_simple.evidence import read_evidence
 from nnunetv2_simple.extreme_points.box import LesionBox, near_lesions
 from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
 from nnunetv2_simple.extreme_points.simulated_clicks import lesions_from_mask

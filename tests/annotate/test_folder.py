@@ -56,14 +56,14 @@ def test_a_json_file_of_somebody_else_is_kept_and_a_box_stays_a_box(folder):
     (folder / "clicks" / "a.json").write_text(json.dumps(content))
     session, annotations = open_session(folder, labels={"tumor": 1})
     session.add_stroke([(20, 20, 8)], is_lesion=True)
-    saved = json.loads((folder / "clicks" / "a.json").read_text())
+    saved = json.loads((folder / "clicks" / "a.json").read_text(encoding="utf-8"))
     assert saved["lesions"][0]["box"] == [[13, 11, 4], [35, 29, 12]]
-    assert json.loads((folder / "clicks" / ".replaced" / "a.json").read_text()) == content
+    assert json.loads((folder / "clicks" / ".replaced" / "a.json").read_text(encoding="utf-8")) == content
     annotations.close()
     again, _ = open_session(folder, labels={"tumor": 1})
     assert again.lesion.is_box
     again.move_point(0, (25, 20, 4))
-    assert "points" in json.loads((folder / "clicks" / "a.json").read_text())["lesions"][0]
+    assert "points" in json.loads((folder / "clicks" / "a.json").read_text(encoding="utf-8"))["lesions"][0]
 
 
 def test_what_cannot_be_read_is_listed_with_its_reason_and_the_others_go_on(folder):
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason_and_the_others_go_on(fold
     assert "a.json" in problems["a"]
     assert problems["fine"] == ""
     assert {row.identifier: row.state for row in session.rows}["a"] == "unreadable"
-    assert (folder / "clicks" / "a.json").read_text() == "{"
+    assert (folder / "clicks" / "a.json").read_text(encoding="utf-8") == "{"
 
 
 @pytest.mark.parametrize(

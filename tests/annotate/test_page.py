@@ -100,7 +100,7 @@ def test_click_drag_correct_and_convert(tmp_path, monkeypatch):
     saved = tmp_path / "clicks" / "a.json"
 
     def lesion():
-        return json.loads(saved.read_text())["lesions"][0] if saved.exists() else {"points": [], "strokes": []}
+        return json.loads(saved.read_bytes())["lesions"][0] if saved.exists() else {"points": [], "strokes": []}
 
     moved = points[5] + (0, 0, 3)  # beyond the lesion, to be dragged back
     with served(tmp_path) as (process, address), LivePage(address, tmp_path / "profile") as page:
@@ -138,7 +138,7 @@ def test_click_drag_correct_and_convert(tmp_path, monkeypatch):
         page.press("t")
         until((tmp_path / "clicks" / "b.json").exists)
         assert page.problems == []
-    assert json.loads((tmp_path / "clicks" / "b.json").read_text())["lesions"] == []
+    assert json.loads((tmp_path / "clicks" / "b.json").read_text(encoding="utf-8"))["lesions"] == []
     stroke = lesion()["strokes"][0]
     assert stroke["is_lesion"] is False
     assert [stroke["points"][0], stroke["points"][-1]] == [[30, 20, 8], [32, 22, 8]]

@@ -1,12 +1,15 @@
 """The page without a browser: what events and keys do to it."""
 
+import numpy as np
 import pytest
 from bokeh.document import Document
 from bokeh.events import Pan, PanEnd, PanStart, Tap
-from support.annotation_cases import clicks, ellipsoid, open_session, write_images
+from support.annotation_cases import clicks, ellipsoid, open_session, phantom, write_images
+from support.conversion_cases import write
 
 from nnunetv2_simple.annotate.page import Page
 from nnunetv2_simple.annotate.work import Work
+from nnunetv2_simple.images import image_like
 
 
 class Ready(Document):
@@ -151,4 +154,27 @@ def test_an_image_that_cannot_be_read_is_said_and_the_others_go_on(tmp_path):
     assert session.case.identifier == "a"
     assert "b_0000.nii.gz" in session.problem_of("b")
     assert "b_0000.nii.gz" in page.controls._message.text
+    work.close()
+
+
+def test_review_begins_where_another_model_disagrees_most(tmp_path):
+    write_images(tmp_path, "a", "b", "c")
+    for case, mask in (("a", ellipsoid()), ("b", ellipsoid((8, 20, 34), (4, 9, 11))), ("c", ellipsoid())):
+        write(image_like(mask.astype(np.uint8), phantom()), tmp_path / "evidence" / f"{case}.nii.gz")
+    session, _ = open_session(tmp_path)
+    for case in ("a", "b"):
+        session.open(case, session.channels)
+        for voxel in clicks():
+            session.click(voxel)
+    session.open("c", session.channels)
+    session.toggle_tumor_free()  # which the model thinks it is not
+    WAITING.clear()
+    work = Work(session, tmp_path / "evidence")
+    page = Page(Ready(), session, work, ["MR"])
+    page.press("r")
+    settle(work)
+    assert session.order == ["c", "b", "a"]
+    assert session.disagreements["c"] == 1
+    assert session.disagreements["a"] < 0.2 < session.disagreements["b"]
+    assert session.case.identifier == "c"
     work.close()

@@ -15,7 +15,7 @@ def folder(tmp_path):
 
 
 def saved(folder, case="a"):
-    return json.loads((folder / "clicks" / f"{case}.json").read_text())
+    return json.loads((folder / "clicks" / f"{case}.json").read_text(encoding="utf-8"))
 
 
 def state(session, case="a"):

@@ -44,7 +44,7 @@ def label_of(folder, case, dataset="Dataset005_Mixed"):
 
 
 def provenance_of(folder, case):
-    return json.loads((folder / "Dataset005_Mixed" / "provenance.json").read_text())["cases"][case]
+    return json.loads((folder / "Dataset005_Mixed" / "provenance.json").read_text(encoding="utf-8"))["cases"][case]
 
 
 # ------------------------------------------------------------------------------------------------------------- painted
@@ -57,7 +57,7 @@ def test_a_painted_case_is_learned_as_it_is(folder, monkeypatch):
     assert (label_of(folder, "clicked") == 2).any()
     assert provenance_of(folder, "painted")["supervision"] == ["painted mask"]
     assert provenance_of(folder, "clicked")["supervision"] == ["extreme points"]
-    assert "painted mask" in (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text()
+    assert "painted mask" in (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text(encoding="utf-8")
     for number, kind in enumerate(("walker", "ellipsoid", "paper"), start=7):
         assert run(monkeypatch, folder, "-d", 5, "-baseline", kind, "-baseline_id", number) == 0
         np.testing.assert_array_equal(label_of(folder, "painted", f"Dataset{number:03d}_Mixed_{kind}"), tumor_mask(1))
@@ -112,9 +112,9 @@ def test_only_the_neighbourhood_of_the_boxes_is_background(folder, monkeypatch, 
     assert not (label_of(folder, "painted") == 2).any()
     assert provenance_of(folder, "clicked")["unannotated_margin_mm"] == 2.5
     assert provenance_of(folder, "painted")["unannotated_margin_mm"] is None
-    page = (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text()
+    page = (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text(encoding="utf-8")
     assert "2.5 mm" in page and "2.5 mm" in capsys.readouterr().out
-    assert json.loads((folder / "Dataset005_Mixed" / "dataset.json").read_text())["unannotated"] == "ignore"
+    assert json.loads((folder / "Dataset005_Mixed" / "dataset.json").read_bytes())["unannotated"] == "ignore"
     assert run(monkeypatch, folder, "-d", 5, "-baseline", "walker", "-baseline_id", 7) == 0
     assert (label_of(folder, "clicked", "Dataset007_Mixed_walker")[expected_far] == 2).all()
 
@@ -131,7 +131,7 @@ def test_it_may_hold_for_listed_cases_only(folder, monkeypatch):
 def test_the_default_is_said(folder, monkeypatch, capsys):
     assert convert(folder, monkeypatch, "-p", folder / "painted") == 0
     assert "Outside the boxes of the clicks all is background" in capsys.readouterr().out
-    page = (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text()
+    page = (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text(encoding="utf-8")
     assert "Outside the boxes of the clicks all is background" in page
 
 
@@ -171,7 +171,7 @@ def test_evidence_changes_the_label_inside_the_box_only(form, folder, monkeypatc
     assert (changed >= lower).all() and (changed <= upper).all() and outside[0, 0, 0]
     case = provenance_of(folder, "clicked")
     assert case["supervision"] == ["extreme points", "evidence of another model"]
-    assert "Disagreement" in (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text()
+    assert "Disagreement" in (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text(encoding="utf-8")
     assert convert(folder, monkeypatch, *options) == 0  # all is as before
 
 
@@ -220,7 +220,7 @@ def test_the_difference_becomes_the_last_channel(tmp_path, monkeypatch, capsys):
     pre, post = (c.astype(np.float32) for c in channels_of())
     np.testing.assert_array_equal(array_of(dataset / "imagesTr" / "a_0002.nii.gz"), post - pre)
     np.testing.assert_array_equal(label_of(tmp_path, "a"), label)
-    names = json.loads((dataset / "dataset.json").read_text())["channel_names"]
+    names = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["channel_names"]
     assert names == {"0": "pre", "1": "post", "2": "post-pre"}
     assert "<case>_0002.nii.gz (post-pre)" in capsys.readouterr().out
     new = ["-i", tmp_path / "images", "--images-only", "-d", "Dataset005_Mixed", "-o", tmp_path / "new"]

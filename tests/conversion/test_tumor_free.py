@@ -67,9 +67,9 @@ def test_however_it_is_stated_the_label_is_all_background(state, folder, monkeyp
     for kind in ("labelsTr/healthy", "walkerTr/healthy_0001", "referencesTr/healthy"):
         assert not array_of(dataset / f"{kind}.nii.gz").any(), kind
     assert array_of(dataset / "labelsTr" / "a.nii.gz").any()
-    case = json.loads((dataset / "provenance.json").read_text())["cases"]["healthy"]
+    case = json.loads((dataset / "provenance.json").read_text(encoding="utf-8"))["cases"]["healthy"]
     assert (case["supervision"], case["lesions"]) == (["tumor-free"], [])
-    assert "tumor-free" in (dataset / QUALITY_FOLDER / "index.html").read_text()
+    assert "tumor-free" in (dataset / QUALITY_FOLDER / "index.html").read_text(encoding="utf-8")
     assert (dataset / QUALITY_FOLDER / "healthy.png").is_file()
 
 

@@ -24,7 +24,7 @@ def test_a_folder_of_somebody_else_is_neither_used_nor_removed(tmp_path, capsys)
         with pytest.raises(SystemExit):
             main(["-o", str(tmp_path), *options])
         assert str(tmp_path) in capsys.readouterr().err
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_command_that_fails_ends_the_demo_and_names_the_log(tmp_path):

@@ -34,7 +34,7 @@ def run(folders, *options):
 
 def test_the_page_shows_every_prediction_the_odd_ones_first(folders):
     assert run(folders) == 0
-    page = Page((folders / "out" / "preview.html").read_text())
+    page = Page((folders / "out" / "preview.html").read_text(encoding="utf-8"))
     names = [image["alt"].removeprefix("prediction of ") for image in page.all("img")]
     assert set(names[:3]) == {"empty", "parts", "tiny"} and names[3:] == ["good", "other"]
     assert page.facts == {"cases": "5", "with something odd": "3", "nothing predicted": "1"}
@@ -49,7 +49,7 @@ def test_what_cannot_be_shown_is_named_and_the_others_are_shown(folders, capsys)
     assert run(folders, "-o", str(folders / "page.html")) == 1
     error = capsys.readouterr().err
     assert "FAILED good: there is no image good_0000" in error and "FAILED parts: " in error
-    assert len(Page((folders / "page.html").read_text()).all("img")) == 3
+    assert len(Page((folders / "page.html").read_text(encoding="utf-8")).all("img")) == 3
 
 
 def test_no_prediction_is_an_error(folders, tmp_path, capsys):

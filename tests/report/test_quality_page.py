@@ -61,8 +61,10 @@ def test_page_sums_up(cases, tmp_path):
 
 
 def test_page_names_the_cases_that_failed(cases, tmp_path):
-    assert "failed and" not in write_page(tmp_path, cases).read_text()
-    text = write_page(tmp_path, cases, failed={"case_7": "x.nrrd holds <NaN>", "case_10": "no points"}).read_text()
+    assert "failed and" not in write_page(tmp_path, cases).read_text(encoding="utf-8")
+    text = write_page(tmp_path, cases, failed={"case_7": "x.nrrd holds <NaN>", "case_10": "no points"}).read_text(
+        encoding="utf-8"
+    )
     assert "2 cases failed and are left out" in text
     assert "case_7x.nrrd holds <NaN> case_10no points" in Page(text).text
 

@@ -47,7 +47,7 @@ def test_page_is_replaced_as_a_whole(tmp_path):
     page.write_text("the earlier page")
     with pytest.raises(UndefinedError):
         write_page(page, "quality.html", title="half of what the template asks for")
-    assert page.read_text() == "the earlier page"
+    assert page.read_text(encoding="utf-8") == "the earlier page"
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
 
 

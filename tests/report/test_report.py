@@ -28,7 +28,7 @@ def read_page(comparison_file):
 
 
 def edit(comparison_file, change):
-    content = json.loads(comparison_file.read_text())
+    content = json.loads(comparison_file.read_text(encoding="utf-8"))
     change(content)
     comparison_file.write_text(json.dumps(content))
 
@@ -232,7 +232,7 @@ def test_earlier_report_is_replaced_as_a_whole(fresh, tmp_path, without_pictures
     output.write_text("the earlier report")
     os.link(output, held)  # as a reader that has the file open
     write_report(fresh, output)
-    assert held.read_text() == "the earlier report"
+    assert held.read_text(encoding="utf-8") == "the earlier report"
     assert "</html>" in output.read_text(encoding="utf-8")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["comparison.json", "held.html", "report.html"]
 
@@ -301,7 +301,7 @@ def test_what_is_no_comparison_is_named(tmp_path, content):
     with pytest.raises(ValueError, match="comparison") as error:
         write_report(file, output)
     assert str(file) in str(error.value)
-    assert output.read_text() == "the earlier report"
+    assert output.read_text(encoding="utf-8") == "the earlier report"
 
 
 def test_missing_comparison_is_named(tmp_path):

@@ -84,7 +84,8 @@ def array_of(file):
 
 
 def names_in(folder):
-    return sorted(file.name for file in folder.iterdir())
+    """Return what lies in a folder, but for locks, which stay."""
+    return sorted(file.name for file in folder.iterdir() if not file.name.startswith(".lock"))
 
 
 def files_below(folder):
