@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from nnunetv2_simple.conversion.case_files import PAINTED
 from nnunetv2_simple.conversion.loading import far_from_lesions
 from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.evaluation.click_scores import score_clicks
 from nnunetv2_simple.extreme_points.lesions import Lesion
-from nnunetv2_simple.images import read_grid, spacing_zyx_mm
+from nnunetv2_simple.images import spacing_zyx_mm
 
 BEST_VARIABLE = "nnUNet_simple_best"
 CHOICES = ("clicks", "nnunet")
@@ -49,21 +50,19 @@ def evenly_chosen(cases: Sequence[str], most: int = MAX_CASES) -> list[str]:
     return [cases[index] for index in chosen]
 
 
-def score_case_by_clicks(converted_folder: Path, case: str, prediction: np.ndarray) -> dict:
+def score_case_by_clicks(record: Mapping, grid: sitk.Image, prediction: np.ndarray) -> dict:
     """Score a prediction against the recorded clicks of its case.
 
     What is predicted where lesions may be that nobody annotated does not count.
 
     Args:
-        converted_folder: ``DatasetXXX_Name`` in nnUNet_raw.
-        case: Case identifier.
+        record: Of the conversion of the case.
+        grid: An image on the grid of the case.
         prediction: (z, y, x) labels.
 
     Returns:
         See :func:`nnunetv2_simple.evaluation.click_scores.score_clicks`.
     """
-    record = read_record(converted_folder, case)
-    grid = read_grid(str(converted_folder / "labelsTr" / f"{case}.nii.gz"))
     far = far_from_lesions(record["lesions"], grid, margin_mm=record.get("unannotated_margin_mm"))
     lesions = [replace(Lesion.from_json(lesion), source=lesion["source"]) for lesion in record["lesions"]]
     return score_clicks(np.where(far, 0, prediction), lesions, spacing_mm=spacing_zyx_mm(grid))

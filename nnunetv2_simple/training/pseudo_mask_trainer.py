@@ -27,8 +27,9 @@ from nnunetv2.paths import nnUNet_raw
 from torch import nn
 
 from nnunetv2_simple.conversion.dataset_files import UNANNOTATED
-from nnunetv2_simple.conversion.record import RECORD_FOLDER
+from nnunetv2_simple.conversion.record import RECORD_FOLDER, read_record
 from nnunetv2_simple.files import PARTIAL, only_one, written_atomically
+from nnunetv2_simple.images import read_grid
 from nnunetv2_simple.nnunet.versions import (
     build_network,
     case_identifiers,
@@ -213,19 +214,28 @@ class PseudoMaskTrainer(SeededTrainer):
         self.set_deep_supervision_enabled(False)
         predictor, scores = self._predictor(), {}
         dataset = open_dataset(self.preprocessed_dataset_folder, self._own_share(list(cases)))
-        for case in case_identifiers(dataset):
-            image, _, properties = load_preprocessed_case(dataset, case)
-            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(image[:]))).cpu()
-            prediction = convert_predicted_logits_to_segmentation_with_correct_shape(
-                logits, self.plans_manager, self.configuration_manager, self.label_manager, properties
-            )
-            scores[case] = score_case_by_clicks(self._converted_dataset(), case, prediction)
+
+        def score_own_share() -> None:
+            for case in case_identifiers(dataset):
+                image, _, properties = load_preprocessed_case(dataset, case)
+                logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(image[:]))).cpu()
+                prediction = convert_predicted_logits_to_segmentation_with_correct_shape(
+                    logits, self.plans_manager, self.configuration_manager, self.label_manager, properties
+                )
+                scores[case] = self._score_by_clicks(case, prediction)
+
+        self._share_work(score_own_share)
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
         if self.is_ddp:
             scores_of_all = [None] * dist.get_world_size()
             dist.all_gather_object(scores_of_all, scores)
             scores = {case: found for scores in scores_of_all for case, found in scores.items()}
         return scores
+
+    def _score_by_clicks(self, case: str, prediction: np.ndarray) -> dict:
+        return score_case_by_clicks(
+            read_record(self._converted_dataset(), case), read_grid(self._weak_label_file(case)), prediction
+        )
 
     def _converted_dataset(self) -> Path | None:
         """Return the raw dataset with the records of its conversion; None if nnUNet_raw has none."""

@@ -18,6 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.files import written_atomically
+from nnunetv2_simple.images import read_grid
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
@@ -74,8 +75,8 @@ class PseudoMaskWriter(NamedTuple):
         elif not walks:  # a walk knows its boxes, and what the first one called background may be lesion
             mask = np.where(weak_label == 0, 0, mask)
         if self.converted_dataset_folder is not None:
-            ignore_label = label_manager.ignore_label
-            kept = kept_voxels(self.converted_dataset_folder, case, weak_label, ignore_label=ignore_label)
+            options = {"grid": read_grid(weak_label_file), "ignore_label": label_manager.ignore_label}
+            kept = kept_voxels(self.converted_dataset_folder, case, weak_label, **options)
             mask = np.where(kept, weak_label, mask)
         mask = mask.astype(np.uint8)
         self._write_mask(case, mask, properties)

@@ -9,12 +9,13 @@ The walk needs image and extreme points of each case once more. The conversion l
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from nnunetv2_simple.conversion.dataset_files import image_files
 from nnunetv2_simple.conversion.loading import far_from_lesions, load_walker_image
 from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.extreme_points.lesions import Lesion
-from nnunetv2_simple.images import patient_axes, read_grid, spacing_zyx_mm
+from nnunetv2_simple.images import patient_axes, spacing_zyx_mm
 from nnunetv2_simple.pseudo_mask import painted_voxels, walk_again
 
 
@@ -67,7 +68,9 @@ def second_walk_mask(converted_folder: Path, case: str, network: np.ndarray) -> 
     return mask
 
 
-def kept_voxels(converted_folder: Path, case: str, label: np.ndarray, *, ignore_label: int) -> np.ndarray:
+def kept_voxels(
+    converted_folder: Path, case: str, label: np.ndarray, *, grid: sitk.Image, ignore_label: int
+) -> np.ndarray:
     """Return which voxels of a case keep their label in its pseudo-mask, whatever network and walker say.
 
     What was painted is learned as painted. Where lesions may be that nobody annotated, what is ignored stays ignored.
@@ -76,6 +79,7 @@ def kept_voxels(converted_folder: Path, case: str, label: np.ndarray, *, ignore_
         converted_folder: ``DatasetXXX_Name`` in nnUNet_raw.
         case: Case identifier.
         label: (z, y, x), its label.
+        grid: An image on its grid.
         ignore_label: Label of the unlabelled voxels.
 
     Returns:
@@ -86,6 +90,5 @@ def kept_voxels(converted_folder: Path, case: str, label: np.ndarray, *, ignore_
         return np.zeros(label.shape, dtype=bool)
     kept = painted_voxels(label, [lesion["label"] for lesion in record["lesions"]], ignore_label=ignore_label)
     if (margin_mm := record.get("unannotated_margin_mm")) is not None:
-        grid = read_grid(str(converted_folder / "labelsTr" / f"{case}.nii.gz"))
         kept |= far_from_lesions(record["lesions"], grid, margin_mm=margin_mm) & (label == ignore_label)
     return kept

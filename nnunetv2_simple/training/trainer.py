@@ -44,7 +44,6 @@ from nnunetv2_simple.training.click_validation import (
     choice_of_best,
     describe,
     evenly_chosen,
-    score_case_by_clicks,
 )
 from nnunetv2_simple.training.feature_tap import FeatureTap, unwrap
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
@@ -254,6 +253,7 @@ class PhasedTrainer(PseudoMaskTrainer):
                 f"nnU-Net cannot split the cases of {self.preprocessed_dataset_folder_base} into five folds: {error}. "
                 f"With fewer than five cases train fold 'all', or write splits_final.json"
             ) from error
+        cases_with_clicks(self._converted_dataset(), validation)  # a record that cannot be read is named now
         cases = sorted({*training, *validation})
         refuse_labels_without_ignore(self, cases)
         if empty := classes_without_foreground(self, training):
@@ -385,10 +385,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         cases = cases_with_clicks(self._converted_dataset(), [case for case, file in files.items() if file.is_file()])
         if not cases:
             return
-        scores = {
-            case: score_case_by_clicks(self._converted_dataset(), case, reader_writer.read_seg(str(files[case]))[0][0])
-            for case in cases
-        }
+        scores = {case: self._score_by_clicks(case, reader_writer.read_seg(str(files[case]))[0][0]) for case in cases}
         summary = summarise_clicks(scores)
         save_json_atomically({"all": summary, "cases": scores}, folder / "click_scores.json")
         self.print_to_log_file(f"Validation by clicks: {describe(summary)}")

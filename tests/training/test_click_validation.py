@@ -10,6 +10,8 @@ from nnunetv2.run.run_training import get_trainer_from_args
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from support.nnunet_environment import PLANS, NNUNetEnvironment, build_environment
 
+from nnunetv2_simple.conversion.record import read_record
+from nnunetv2_simple.images import read_grid
 from nnunetv2_simple.nnunet.versions import logged_values
 from nnunetv2_simple.training.click_validation import cases_with_clicks, evenly_chosen, score_case_by_clicks
 
@@ -84,8 +86,9 @@ def test_the_end_of_a_phase_is_scored_by_the_clicks_of_the_validation_cases(trai
 
 def test_clicks_of_converted_cases(environment):
     (case,) = cases_with_clicks(environment.dataset, ["case_4", "stranger"])
-    label = np.zeros((20, 44, 40))
-    assert score_case_by_clicks(environment.dataset, case, label)["num_found"] == 0
+    record = read_record(environment.dataset, case)
+    grid = read_grid(str(environment.dataset / "labelsTr" / f"{case}.nii.gz"))
+    assert score_case_by_clicks(record, grid, np.zeros((20, 44, 40)))["num_lesions"] == 1
     assert cases_with_clicks(None, ["case_4"]) == []
 
 
