@@ -24,8 +24,8 @@ SCORES = (CLICK_SCORE, "box_iou", "outside_share", "face_distance_mm", "click_di
 def score_folder(predictions: Path, references: Path) -> list[dict]:
     scored = []
     for file in sorted(predictions.glob("*.nii.gz")):
-        reference = read_volume(str(references / file.name))
-        truth, prediction = (label_array(image, str(file)) for image in (reference, read_volume(str(file))))
+        image, reference = read_volume(str(file)), read_volume(str(references / file.name))
+        truth, prediction = label_array(reference, str(file)), label_array(image, str(file))
         lesions = lesions_from_mask(reference, labels={"lesion": 1}) if truth.any() else []
         scores = score_clicks(prediction, lesions, spacing_mm=spacing_zyx_mm(reference))
         scored.append(
@@ -48,6 +48,8 @@ def main() -> None:
     cases = [case for scored in found.values() for case in scored]
     for key in SCORES:
         pairs = [(case[key], case["dice"]) for case in cases if case[key] is not None]
+        if len({value for value, _ in pairs}) < 2:  # nothing to correlate
+            continue
         over_cases = spearmanr(*zip(*pairs, strict=True)).statistic
         over_folders = spearmanr(known[key], known["dice"]).statistic
         counts = f"over {len(found)} folders {over_folders:+.2f}, over {len(pairs)} cases {over_cases:+.2f}"
