@@ -124,7 +124,9 @@ class Display:
         self.overlay = None
         if masks:
             self.overlay = session.label_image()
-            self.overlay[self.overlay == session.ignore_label] = IGNORE_VALUE
+            for found in masks:  # of a large image, as little as possible
+                part = self.overlay[found.region]
+                part[part == session.ignore_label] = IGNORE_VALUE
             for found in masks if self._shows_scribbles else ():
                 self.overlay[found.region][found.scribbles] = SCRIBBLE_VALUE
         for view in self.views.values():

@@ -141,5 +141,4 @@ def disagreement_of(label: np.ndarray, other: np.ndarray, *, ignore_label: int) 
     The whole image counts, not the boxes alone: a lesion that nobody clicked is what one most wants to know of.
     """
     counted = label != ignore_label
-    found, seen = label[counted] != 0, other[counted] != 0
-    return 1 - dice(found, seen) if found.any() or seen.any() else 0.0
+    return 1 - dice(label[counted] != 0, other[counted] != 0)
