@@ -85,7 +85,7 @@ class Controls:
             function(*arguments)
 
     def _button(self, text: str, key: str, width: int, kind: str = "default") -> Button:
-        button = Button(label=text, button_type=kind, width=width, height=30)
+        button = Button(label=text, button_type=kind, width=width, height=30, margin=2)
         button.on_click(lambda: self._page.press(key))
         return button
 
