@@ -6,6 +6,7 @@ from support.annotation_cases import LABELS, Clock, clicks, ellipsoid, open_sess
 from support.conversion_cases import array_of, run
 
 from nnunetv2_simple.annotate.masks import as_lesion, make_mask, make_preview, mask_warnings
+from nnunetv2_simple.extreme_points.lesions import read_lesions
 
 
 @pytest.fixture
@@ -103,6 +104,7 @@ def test_tumor_free_and_skipped(folder):
     assert session.toggle_tumor_free()
     assert saved(folder)["lesions"] == []
     assert state(session) == "tumor-free"
+    assert read_lesions([folder / "clicks" / "a.json"], phantom(), case="a", labels=LABELS) == []
     session.toggle_skipped()
     assert saved(folder)["skipped"] is True
     assert state(session) == "skipped"
