@@ -1153,7 +1153,7 @@ BAD_JSON = {
 BAD_SLICER = {
     "no markup": (slicer(), "'markups' is empty"),
     "markups of another type": ({"markups": {"type": "ROI"}}, "'markups' must be a list"),
-    "line": (slicer_file(type="Line"), "'Line'"),
+    "line": (slicer_file(type="Line"), "a line"),
     "no type": (slicer_file(type=None), "type None"),
     "unknown coordinate system": (slicer_file() | slicer({"coordinateSystem": "IJK"}), "'coordinateSystem'.*'IJK'"),
     "boolean coordinate system": (slicer({"coordinateSystem": True}), "'coordinateSystem'.*True"),
