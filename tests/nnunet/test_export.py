@@ -246,10 +246,10 @@ def test_any_checkpoint_becomes_the_final_one_without_the_scores_of_another(resu
     validation = results / DATASET / MODEL / "fold_1" / "validation"
     validation.mkdir()
     (validation / "summary.json").touch()
-    export(output)
+    export(output, with_validation=True)
     scores = f"{DATASET}/{STOCK_MODEL}/fold_1/validation/summary.json"
     assert scores in zipfile.ZipFile(output).namelist()
-    export(output, folds=[0, 1], checkpoint="checkpoint_train.pth", overwrite=True)
+    export(output, folds=[0, 1], checkpoint="checkpoint_train.pth", overwrite=True, with_validation=True)
     names = zipfile.ZipFile(output).namelist()
     assert {Path(name).name for name in names if not name.endswith("/")} == {
         *("checkpoint_final.pth", "plans.json", "dataset.json", "dataset_fingerprint.json", "exported_from.json"),
