@@ -64,9 +64,11 @@ PHASED = ("SimPLeTrainer", "SimPLeTrainer_CRF", "SimPLeTrainer_Paper") + tuple(
     f"nnUNetTrainerPartialCE{suffix}" for suffix in ("", "_CRF", "_Contrastive")
 )
 LENGTHS = {
-    **dict.fromkeys(PHASED, ("", "_5epochs", "_50epochs", "_250epochs", "_800iterations", "_2000iterations")),
-    "nnUNetTrainerCELoss": ("_50epochs", "_250epochs", "_800iterations", "_2000iterations"),
-    "nnUNetTrainer": ("_800iterations", "_2000iterations"),
+    **dict.fromkeys(
+        PHASED, ("", "_5epochs", "_50epochs", "_250epochs", "_400iterations", "_800iterations", "_2000iterations")
+    ),
+    "nnUNetTrainerCELoss": ("_50epochs", "_250epochs", "_400iterations", "_800iterations", "_2000iterations"),
+    "nnUNetTrainer": ("_400iterations", "_800iterations", "_2000iterations"),
 }
 NAMES = [trainer + length for trainer, lengths in LENGTHS.items() for length in lengths]
 
