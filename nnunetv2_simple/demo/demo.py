@@ -21,6 +21,7 @@ from nnunetv2_simple.extreme_points import extreme_points_from_mask
 from nnunetv2_simple.files import read_json
 from nnunetv2_simple.nnunet.small_plans import SMALL_PLANS
 from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
+from nnunetv2_simple.report.tables import SIGNIFICANT
 
 WEAK_ID, DENSE_ID, NAME = 501, 502, "BreastPhantom"
 WEAK_DATASET = f"Dataset{WEAK_ID}_{NAME}"
@@ -214,9 +215,10 @@ def conclusion(results: Mapping) -> str:
     for key in ("simple", "walker"):
         test = methods[key]["wilcoxon_vs_full"]
         low, high = (100 * end for end in test["difference_interval"])
-        verdict = "no difference is shown" if low <= 0 <= high else "the difference is more than chance in these cases"
+        is_shown = test["p_value"] < SIGNIFICANT
+        verdict = "the difference is more than chance in these cases" if is_shown else "no difference is shown"
         lines.append(f"{names[key]}: {100 * test['mean_difference']:+.1f} points to painted masks, {verdict}")
-        lines[-1] += f" (95 % interval {low:+.1f} to {high:+.1f})."
+        lines[-1] += f" (95 % interval {low:+.1f} to {high:+.1f}, p = {test['p_value']:.2g})."
     iterations = LENGTH.removesuffix("iterations")
     lines.append(
         f"What they cannot show: which method is better. {num_cases} phantoms, one training each, of {iterations} "

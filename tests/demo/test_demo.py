@@ -63,21 +63,22 @@ def test_the_clicks_are_those_of_the_tumors_in_both_formats(tmp_path):
         np.testing.assert_array_equal(np.sort(lesion.extreme_points, axis=0), np.sort(expected, axis=0))
 
 
-def method(key, dice, interval):
-    test = {"mean_difference": sum(interval) / 2, "difference_interval": interval} if interval else None
+def method(key, dice, interval, p_value=None):
+    test = {"mean_difference": sum(interval or [0]) / 2, "difference_interval": interval, "p_value": p_value}
     return {
         "key": key,
         "summary": {"dice": {"mean": dice}},
-        "wilcoxon_vs_full": test,
+        "wilcoxon_vs_full": test if interval else None,
         "folds": {"0": {"cases": dict.fromkeys("abcdef")}},
     }
 
 
 def test_the_last_lines_say_what_is_chance():
-    methods = [method("simple", 0.8, [-0.1, 0.02]), method("walker", 0.7, [-0.2, -0.1]), method("full", 0.85, None)]
+    simple, walker = method("simple", 0.8, [-0.1, -0.02], 0.062), method("walker", 0.7, [-0.2, -0.1], 0.031)
+    methods = [simple, walker, method("full", 0.85, None)]
     text = conclusion(json.loads(json.dumps({"methods": methods})))
     simple, walker = (line for line in text.splitlines() if "95 %" in line)
-    assert "no difference is shown" in simple and "-10.0 to +2.0" in simple
+    assert "no difference is shown" in simple and "-10.0 to -2.0, p = 0.062" in simple
     assert "more than chance" in walker and "-15.0 points" in walker
     assert "6 unseen cases" in text
 
