@@ -345,7 +345,7 @@ def test_page_works_in_a_browser(page, comparison, tmp_path):
     assert set(probe["plots"]) == {"box-dice", "box-hd95_mm", "scatter", "curves", "surfaces"}
     assert all(probe["plots"].values())
     assert probe["notes"] == [0, 0, 1, 1, 1]  # of the chosen variant only
-    assert probe["pictures"] == 24
+    assert probe["pictures"] == 24 + 4  # and the gallery
     assert probe["colours"] > 20  # a shaded surface, not an empty scene
 
 
