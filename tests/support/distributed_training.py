@@ -71,8 +71,14 @@ def train() -> dict:
 
 def fail() -> dict:
     trainer = make_trainer()
-    if trainer.local_rank == dist.get_world_size() - 1:
+    write_pseudo_masks = trainer.write_pseudo_masks
+
+    def fail_at_pseudo_masks(**options) -> None:
         trainer._converted_dataset = lambda: 1 / 0
+        write_pseudo_masks(**options)
+
+    if trainer.local_rank == dist.get_world_size() - 1:
+        trainer.write_pseudo_masks = fail_at_pseudo_masks
     trainer.run_training()
     return {}
 
