@@ -7,19 +7,19 @@ nnU-Net's own export of a prediction is part of both.
 """
 
 import json
-import os
-import re
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 import torch
+from measuring import in_own_process, peak_memory_mb, reset_peak_memory
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_simple.extreme_points.points import extreme_points_from_mask
 from nnunetv2_simple.training.pseudo_masks import PseudoMaskWriter
 
+CPU = torch.device("cpu")
 SIZES, NUMBERS_OF_CLASSES, CASE = ((64, 192, 192), (128, 256, 256)), (1, 3), "case"
 RESAMPLING = {
     "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
@@ -34,11 +34,6 @@ PLANS = {
     "label_manager": "LabelManager",
     "configurations": {"3d_fullres": {"spacing": [1.0, 1.0, 1.0], "architecture": {}, **RESAMPLING}},
 }
-
-
-def memory(which: str) -> int:
-    """Return a number of bytes that Linux says of this process."""
-    return int(re.search(rf"{which}:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 
 def write_case(folder: Path, size: tuple[int, ...]) -> dict:
@@ -80,19 +75,20 @@ def measure(size: tuple[int, ...], num_classes: int, *, walk_again: bool) -> flo
         folder = Path(name)
         properties = write_case(folder, size)
         (folder / "masks").mkdir()
-        child = os.fork()
-        if child == 0:
-            plans = PlansManager(PLANS)
-            labels = {"background": 0} | {f"class_{label}": label for label in range(1, num_classes + 1)}
-            dataset_json = {"labels": labels | {"ignore": num_classes + 1}, "file_ending": ".nii.gz"}
-            places = (str(folder / "labels"), str(folder / "masks"), walk_again, folder)
-            writer = PseudoMaskWriter(plans, plans.get_configuration("3d_fullres"), dataset_json, *places)
-            logits, before = torch.rand(num_classes + 1, *size), memory("VmRSS")
-            writer.write(CASE, logits, properties)
-            (folder / "bytes").write_text(str(memory("VmHWM") - before))
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        return int((folder / "bytes").read_text()) / np.prod(size)
+        return in_own_process(_peak_bytes, folder, size, num_classes, walk_again, properties) / np.prod(size)
+
+
+def _peak_bytes(folder: Path, size: tuple[int, ...], num_classes: int, walk_again: bool, properties: dict) -> float:
+    plans = PlansManager(PLANS)
+    labels = {"background": 0} | {f"class_{label}": label for label in range(1, num_classes + 1)}
+    dataset_json = {"labels": labels | {"ignore": num_classes + 1}, "file_ending": ".nii.gz"}
+    places = (str(folder / "labels"), str(folder / "masks"), walk_again, folder)
+    writer = PseudoMaskWriter(plans, plans.get_configuration("3d_fullres"), dataset_json, *places)
+    logits = torch.rand(num_classes + 1, *size)
+    reset_peak_memory(CPU)
+    before = peak_memory_mb(CPU)
+    writer.write(CASE, logits, properties)
+    return (peak_memory_mb(CPU) - before) * 2**20
 
 
 def main() -> None:

@@ -178,5 +178,6 @@ def test_pseudo_mask_time_predicts_validates_and_writes_the_same_cases(tmp_path)
     assert re.search(r"takes \**\d+\.\d+\** times as long as nnU-Net's validation", report)
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_pseudo_mask_is_that_of_a_process_of_its_own():
     assert pseudo_mask_memory.measure((12, 32, 32), 1, walk_again=True) > 0
