@@ -146,18 +146,15 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
         return
     parent = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), **parent) as pool:
-        names, unfinished = {}, set()
+        names = {}  # of the calls that are not finished
         try:
             for arguments_of_call in arguments:
-                future = pool.submit(function, *arguments_of_call)
-                names[future] = str(arguments_of_call[0])[:200]
-                unfinished.add(future)
-                is_queue_full = len(unfinished) >= num_processes + NUM_QUEUED
-                finished, unfinished = wait(unfinished, None if is_queue_full else 0, FIRST_COMPLETED)
-                for future in finished:
+                names[pool.submit(function, *arguments_of_call)] = str(arguments_of_call[0])[:200]
+                is_queue_full = len(names) >= num_processes + NUM_QUEUED
+                for future in wait(names, None if is_queue_full else 0, FIRST_COMPLETED).done:
                     future.result()
                     del names[future]
-            for future in unfinished:
+            for future in names:
                 future.result()
         except BrokenProcessPool as error:
             raise ConnectionError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 from filelock import FileLock, Timeout
 
-from nnunetv2_simple.annotate.marks import Marks, is_own, marks_from_json, marks_from_lesions, size_of
+from nnunetv2_simple.annotate.marks import UNTOUCHED, Marks, is_own, marks_from_json, marks_from_lesions, size_of
 from nnunetv2_simple.extreme_points.annotation import error_context
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.extreme_points.lesions import read_lesions
@@ -93,7 +93,7 @@ class AnnotationFolder:
             shutil.copy2(file, self._place_aside(file.name))
         save_json_atomically(marks.to_json(), file)
         self._set_aside(name for name in marks.replaced if name != file.name)
-        if marks.state == "untouched":
+        if marks.state == UNTOUCHED:
             file.unlink()
 
     def _file(self, case: ImageCase) -> Path:

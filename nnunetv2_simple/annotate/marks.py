@@ -9,7 +9,7 @@ says so. ``"lesions": []`` is a tumor-free case, ``"skipped": true`` one that so
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
@@ -94,7 +94,7 @@ class Marks:
         return DONE if all(lesion.is_complete for lesion in self.lesions) else BEGUN
 
     def copy(self) -> "Marks":
-        return replace(deepcopy(self))
+        return deepcopy(self)
 
     def to_json(self) -> dict:
         skipped = {"skipped": True} if self.is_skipped else {}

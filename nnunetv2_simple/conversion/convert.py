@@ -285,9 +285,9 @@ def check_dataset(
                 f"use --overwrite, to convert only those that have changed --changed"
             )
         damaged = damaged_files(conversion, case.identifier, record) if is_converted(record) else []
-        if damaged and (changed := changed_files(conversion, case.identifier, record)):
+        if damaged and (corrected := changed_files(conversion, case.identifier, record)):
             raise ValueError(
-                f"{case.identifier} must be converted again, as {damaged[0]} is missing or damaged, but {changed[0]} "
+                f"{case.identifier} must be converted again, as {damaged[0]} is missing or damaged, but {corrected[0]} "
                 f"was changed since the conversion: move it away first, or give it up with --overwrite"
             )
 

@@ -124,7 +124,6 @@ def _one_file_each(
 def _mask_files(
     folder: Path | None, identifiers: Collection[str], other_endings: Sequence[str] = ()
 ) -> dict[str, list[str]]:
-
     found = {}
     for file in sorted(folder.iterdir()) if folder is not None else ():
         ending = next((e for e in other_endings if file.name.endswith(e)), image_file_ending(file.name))

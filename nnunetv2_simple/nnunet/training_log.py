@@ -7,6 +7,7 @@ from datetime import datetime
 SEED_IN_LOG = "Seed of all random numbers:"
 PHASE_IN_LOG = "Phase"
 EPOCHS_IN_LOG = "Epochs in all:"
+MIN_PROPAGATED_SHARE = 0.001  # below, a fine-tuning changes nothing that can be seen
 TIME = r"\d{4}-\d\d-\d\d [\d:.]+"  # nnU-Net puts it before every line
 
 

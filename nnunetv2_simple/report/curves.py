@@ -7,6 +7,7 @@ from numbers import Real
 from pathlib import Path
 
 from nnunetv2_simple.nnunet.checkpoints import load_checkpoint
+from nnunetv2_simple.nnunet.training_log import MIN_PROPAGATED_SHARE
 from nnunetv2_simple.report.data import Comparison, UnavailableError
 from nnunetv2_simple.report.rendering import count, duration, percent
 
@@ -22,7 +23,6 @@ PANELS = {
     "learning rate": {"lrs": "learning rate"},
 }
 TERMS = {"partial_cross_entropy": "partial CE"}  # other terms are called as in the log
-MIN_PROPAGATED_SHARE = 0.001  # below, a fine-tuning changes nothing that can be seen
 NOT_SHOWN = ("ema_fg_dice", "dice_per_class_or_region", "epoch_start_timestamps", "epoch_end_timestamps")
 OTHER_CHECKPOINTS = ("final", "best", "latest")
 

@@ -27,7 +27,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.evaluation.click_scores import CLICK_SCORE, summarise_clicks
 from nnunetv2_simple.files import save_json_atomically, written_atomically
-from nnunetv2_simple.nnunet.training_log import PHASE_IN_LOG
+from nnunetv2_simple.nnunet.training_log import MIN_PROPAGATED_SHARE, PHASE_IN_LOG
 from nnunetv2_simple.nnunet.versions import logged_values
 from nnunetv2_simple.parallel import children_end_on_sigterm
 from nnunetv2_simple.training.checks import (
@@ -53,7 +53,6 @@ from nnunetv2_simple.training.pseudo_mask_trainer import PseudoMaskTrainer
 
 BEST_CHECKPOINT = "checkpoint_best.pth"
 STOP_VARIABLE = "nnUNet_simple_stop_after"
-MIN_PROPAGATED_SHARE = 0.001  # below, a fine-tuning changes nothing that can be seen
 LOGGED_TERMS = (
     "segmentation_loss",
     "contrastive",
