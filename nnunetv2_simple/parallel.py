@@ -83,17 +83,28 @@ def _run_on_this_machine(
 def _run_on_dask(client, function: Callable, items: Iterable, killed: Callable = _raise_killed) -> Iterator[tuple]:
     from distributed import KilledWorker, as_completed
 
+    given_up = []
+
     # not by joblib, whose Dask backend waits for ever for an item that Dask has given up
-    futures = {client.submit(partial(_call, function), item, pure=False): item for item in items}
-    for future in as_completed(futures, loop=client.loop):
-        try:
-            yield future.result()
-        except KilledWorker:
-            yield futures[future], killed(futures[future])
-        except CancelledError as error:
-            raise ConnectionError(
-                f"the Dask scheduler was lost, run the same command again to resume: {error}"
-            ) from error
+    def run_on_cluster(some: Iterable) -> Iterator[tuple]:
+        futures = {client.submit(partial(_call, function), item, pure=False): item for item in some}
+        for future in as_completed(futures, loop=client.loop):
+            try:
+                yield future.result()
+            except KilledWorker:
+                given_up.append(futures[future])
+            except CancelledError as error:
+                raise ConnectionError(
+                    f"the Dask scheduler was lost, run the same command again to resume: {error}"
+                ) from error
+
+    yield from run_on_cluster(items)
+    # Dask also gives up what only waited at the workers that were killed, so each is run once more, alone
+    for item in given_up.copy():
+        given_up.clear()
+        yield from run_on_cluster([item])
+        if given_up:
+            yield item, killed(item)
 
 
 def _call(function: Callable, item) -> tuple:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +19,24 @@ from nnunetv2_simple.parallel import in_background, open_workers
 distributed = pytest.importorskip("distributed")
 
 
-@pytest.fixture(scope="module")
-def scheduler():
+@contextmanager
+def two_workers():
     """The address of a cluster of two worker processes on this machine."""
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    with two_workers() as address:
+        yield address
+
+
+@pytest.fixture
+def scheduler_of_its_own():
+    """For tests that kill workers: Dask does not always start another one in place of one that was killed."""
+    with two_workers() as address:
+        yield address
 
 
 @pytest.fixture(params=["here", "processes", "dask"])
@@ -103,7 +116,9 @@ ITEMS = [f"item {number}" for number in range(8)]
 
 @pytest.fixture(params=["processes", "dask"])
 def worker_processes(request):
-    return {"dask_scheduler": request.getfixturevalue("scheduler")} if request.param == "dask" else {"num_processes": 2}
+    if request.param == "dask":
+        return {"dask_scheduler": request.getfixturevalue("scheduler_of_its_own")}
+    return {"num_processes": 2}
 
 
 @pytest.mark.slow
@@ -269,14 +284,16 @@ def test_a_case_that_kills_its_worker_fails_alone(kind, folder, request):
     content = endless.read_bytes()
     endless.unlink()
     os.mkfifo(endless)
-    options = ["-dask", request.getfixturevalue("scheduler")] if kind == "dask" else ["-np", 2]
+    options = ["-dask", request.getfixturevalue("scheduler_of_its_own")] if kind == "dask" else ["-np", 2]
     words = [sys.executable, "-m", "nnunetv2_simple.conversion.command_line", *arguments_of(folder), *options]
     words, environment = [str(word) for word in words], os.environ | {"nnUNet_raw": str(folder / "raw")}
     dataset = folder / "raw" / "Dataset005_Parallel"
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: len(list((dataset / "labelsTr").glob("[!.]*"))) == 2)
-        while process.poll() is None:
-            kill_the_reader_of(endless)
+        try:
+            wait_until(lambda: len(list((dataset / "labelsTr").glob("[!.]*"))) == 2)
+            wait_until(lambda: process.poll() is not None or kill_the_reader_of(endless))
+        finally:
+            process.kill()
         stderr = process.stderr.read()
     assert process.returncode == 1, stderr
     (failed,) = [line for line in stderr.splitlines() if line.startswith("FAILED")]
