@@ -75,42 +75,18 @@ def train_and_predict(name: str, folder: Path, trainer: str, environment: dict[s
         options += ["-unannotated_cases", folder / "index_lesion_only.txt"]
     else:
         images, clicks = clicked_only(folder)
-    run(
-        "nnUNetv2_simple_convert",
-        "-i",
-        images,
-        "-a",
-        clicks,
-        "-d",
-        dataset,
-        "-n",
-        name,
-        *options,
-        environment=environment,
-    )
+    words = ("-i", images, "-a", clicks, "-d", dataset, "-n", name)
+    run("nnUNetv2_simple_convert", *words, *options, environment=environment)
     run("nnUNetv2_plan_and_preprocess", "-d", dataset, "-c", "3d_fullres", "--no_pp", environment=environment)
     run("nnUNetv2_simple_small_plans", "-d", dataset, environment=environment)
     plans = ("-plans_name", "nnUNetPlans_small", "-c", "3d_fullres", "-np", 1)
     run("nnUNetv2_preprocess", "-d", dataset, *plans, environment=environment)
-    network = (dataset, "3d_fullres", "all", "-tr", trainer, "-p", "nnUNetPlans_small", "-device", "cpu")
+    trained_as = ("-tr", trainer, "-p", "nnUNetPlans_small", "-device", "cpu")
     fold = next(Path(environment["nnUNet_results"]).glob(f"Dataset{dataset}_*/{trainer}__*/fold_all"), None)
-    run("nnUNetv2_train", *network, *(["--c"] if fold else []), environment=environment)
-    model = (
-        "-d",
-        dataset,
-        "-c",
-        "3d_fullres",
-        "-f",
-        "all",
-        "-tr",
-        trainer,
-        "-p",
-        "nnUNetPlans_small",
-        "-device",
-        "cpu",
-    )
-    images = folder / "test" / "images"
-    run("nnUNetv2_predict", "-i", images, "-o", output, *model, "-npp", 1, "-nps", 1, environment=environment)
+    words = (dataset, "3d_fullres", "all", *trained_as, *(["--c"] if fold else []))
+    run("nnUNetv2_train", *words, environment=environment)
+    words = ("-i", folder / "test" / "images", "-o", output, "-d", dataset, "-c", "3d_fullres", "-f", "all")
+    run("nnUNetv2_predict", *words, *trained_as, "-npp", 1, "-nps", 1, environment=environment)
     return output
 
 
