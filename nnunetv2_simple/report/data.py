@@ -38,7 +38,8 @@ class Comparison:
     def main(self) -> Mapping:
         """The method that the report is about."""
         from_clicks = [method for method in self.methods if method["annotation"] == SIX_CLICKS] or self.methods
-        return next((method for method in self.methods if method["key"] == MAIN_METHOD), from_clicks[0])
+        complete = [method for method in from_clicks if method["role"] == "paper"][-1:]  # phases stand before the whole
+        return next((method for method in self.methods if method["key"] == MAIN_METHOD), (complete or from_clicks)[0])
 
     @cached_property
     def full(self) -> Mapping | None:

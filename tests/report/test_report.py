@@ -17,7 +17,7 @@ from support.report_example import DICE, REFERENCE, SHAPE, TEST_CASES, TITLES, b
 
 from nnunetv2_simple.comparison.methods import METHODS
 from nnunetv2_simple.comparison.results import ROLES_ON_FILE
-from nnunetv2_simple.report.data import ROLES, read_comparison
+from nnunetv2_simple.report.data import ROLES, Comparison, read_comparison
 from nnunetv2_simple.report.page import SECTIONS, write_report
 
 
@@ -69,6 +69,13 @@ def test_headline_states_the_result_and_its_limits(page):
     assert "−20.0 points (95 % interval −27.5 to −12.5)" in page.text
     assert "not shown to be at most 3.0 points worse" in page.text
     assert "Each method was trained once" in page.text
+
+
+def test_without_the_main_method_a_whole_row_of_the_paper_stands_in_for_it(comparison):
+    content = read_comparison(comparison).content
+    methods = [dict(method) for method in content["methods"] if method["key"] != "simple"]
+    methods.append(methods[0] | {"key": "simple_paper", "role": "paper"})
+    assert Comparison(content | {"methods": methods}).main["key"] == "simple_paper"
 
 
 def test_a_method_is_compared_over_the_folds_it_shares(tmp_path, without_pictures):
