@@ -39,11 +39,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("-d", type=int, required=True, help="Id of a converted dataset with test cases")
     parser.add_argument("-evidence", type=Path, required=True, help="Folder of <case>.npz")
+    parser.add_argument("-channel", type=int, default=0, help="That the random walker sees")
     parser.add_argument("-num_cases", type=int, default=100)
     args = parser.parse_args()
     dataset, found = find_dataset(args.d, Path(nnUNet_raw)), {}
     for file in sorted(args.evidence.glob("*.npz"))[: args.num_cases]:
-        image = read_volume(str(dataset / "imagesTs" / f"{file.stem}_0000.nii.gz"))
+        image = read_volume(str(dataset / "imagesTs" / f"{file.stem}_{args.channel:04d}.nii.gz"))
         reference = read_volume(str(dataset / "referencesTs" / f"{file.stem}.nii.gz"))
         (lesion, *others), truth = lesions_from_mask(reference, labels={"lesion": 1}), sitk.GetArrayFromImage(reference)
         if others:
