@@ -37,3 +37,21 @@ def channel_files(images: Path) -> dict[str, list[tuple[str, str]]]:
     if misnamed:
         raise ValueError(f"images must be named <case>_0000.nii.gz, <case>_0001.nii.gz, ..., got {misnamed}")
     return channels
+
+
+def prediction_files(predictions: Path) -> dict[str, Path]:
+    """Return the file of each case of a folder of predictions, ``<case>.nii.gz``, by case identifier.
+
+    Raises:
+        ValueError: If the folder is not there or holds none.
+    """
+    if not predictions.is_dir():
+        raise ValueError(f"predictions must be a folder, got {predictions}")
+    files = {
+        file.name.removesuffix(ending): file
+        for file in sorted(predictions.iterdir())
+        if (ending := image_file_ending(file.name)) and not file.name.startswith(".")
+    }
+    if not files:
+        raise ValueError(f"there is no prediction in {predictions}, expected <case>.nii.gz")
+    return files

@@ -3,17 +3,17 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
-from filelock import FileLock, Timeout
 
 from nnunetv2_simple.annotate.marks import UNTOUCHED, Marks, is_own, marks_from_json, marks_from_lesions, size_of
 from nnunetv2_simple.extreme_points.annotation import error_context
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.extreme_points.lesions import read_lesions
-from nnunetv2_simple.files import check_is_utf8, read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.files import check_is_utf8, only_one, read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.grids import check_fits_single_precision, on_grid_of
 from nnunetv2_simple.image_folders import channel_files
 from nnunetv2_simple.images import read_grid, read_header, read_volume
@@ -46,24 +46,19 @@ class AnnotationFolder:
         cases: The cases by identifier.
 
     Raises:
-        ValueError: If another server works on the folder.
+        BlockingIOError: If another server works on the folder, naming it.
     """
 
     def __init__(self, folder: Path, *, labels: Mapping[str, int], cases: Mapping[str, ImageCase]):
         check_is_utf8(folder)
         self.folder, self.labels, self._cases = Path(folder), labels, cases
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.folder / LOCK)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ValueError(
-                f"another server works on {folder}: use its page, or end it first (two would overwrite each other)"
-            ) from error
+        self._held = ExitStack()
+        self._held.enter_context(only_one(self.folder / LOCK, f"{folder} (two servers would overwrite each other)"))
         remove_partial_files(self.folder, "*.json")
 
     def close(self) -> None:
-        self._lock.release()
+        self._held.close()
 
     def read(self, case: ImageCase) -> Marks:
         """Read what is marked in a case, in whatever format.

@@ -13,7 +13,8 @@ from nnunetv2_simple.evaluation.click_scores import CASE_SCORES, CLICK_SCORE, sc
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.extreme_points.lesions import read_lesions
 from nnunetv2_simple.files import read_json, save_json_atomically, written_atomically
-from nnunetv2_simple.images import image_file_ending, label_array, read_volume, spacing_zyx_mm
+from nnunetv2_simple.image_folders import prediction_files
+from nnunetv2_simple.images import label_array, read_volume, spacing_zyx_mm
 
 COLUMNS = (*CASE_SCORES, CLICK_SCORE)
 
@@ -61,15 +62,7 @@ def score_folder(predictions: Path, annotations: Path, labels: Mapping[str, int]
         ValueError: If a prediction or an annotation cannot be read, a predicted case has no annotation, or there is no
             prediction.
     """
-    if not predictions.is_dir():
-        raise ValueError(f"predictions must be a folder, got {predictions}")
-    found = {
-        file.name.removesuffix(ending): file
-        for file in sorted(predictions.iterdir())
-        if (ending := image_file_ending(file.name))
-    }
-    if not found:
-        raise ValueError(f"there is no prediction in {predictions}, expected <case>.nii.gz")
+    found = prediction_files(predictions)
     annotation_files, others = find_annotations(annotations, list(found), other_inputs=[predictions])
     if missing := [case for case in found if case not in annotation_files]:
         raise ValueError(f"no annotation in {annotations} for these predictions: {', '.join(missing[:20])}")

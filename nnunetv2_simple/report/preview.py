@@ -13,8 +13,8 @@ from scipy import ndimage
 from nnunetv2_simple.arguments import add_num_processes, add_option, command_parser, existing_folder
 from nnunetv2_simple.files import read_json
 from nnunetv2_simple.grids import check_same_geometry
-from nnunetv2_simple.image_folders import channel_files
-from nnunetv2_simple.images import image_file_ending, label_array, read_volume, spacing_zyx_mm
+from nnunetv2_simple.image_folders import channel_files, prediction_files
+from nnunetv2_simple.images import label_array, read_volume, spacing_zyx_mm
 from nnunetv2_simple.parallel import open_workers
 from nnunetv2_simple.report.pictures import (
     field_of_view,
@@ -46,13 +46,7 @@ def write_preview(
     Raises:
         ValueError: If there is no prediction, or the images are not named as nnU-Net names them.
     """
-    files = {
-        file.name.removesuffix(ending): file
-        for file in sorted(predictions.iterdir())
-        if (ending := image_file_ending(file.name)) and not file.name.startswith(".")
-    }
-    if not files:
-        raise ValueError(f"there is no prediction in {predictions}")
+    files = prediction_files(predictions)
     channels = {case: dict(found) for case, found in channel_files(images).items()}
     tasks = {case: (str(file), channels.get(case, {}).get(f"{channel:04d}")) for case, file in files.items()}
     show = partial(_try_to_show, tasks=tasks, channel=channel, images=images, names=_label_names(predictions))
