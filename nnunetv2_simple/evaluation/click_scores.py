@@ -13,7 +13,7 @@ from scipy import ndimage
 from nnunetv2_simple.evaluation.metrics import FOUND_FROM_JACCARD
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.lesions import BOUNDING_BOX, Lesion
-from nnunetv2_simple.extreme_points.points import along_axes, extreme_points_from_mask
+from nnunetv2_simple.extreme_points.points import along_axes, box_iou, extreme_points_from_mask
 
 LESION_SCORES = ("box_iou", "face_distance_mm", "click_distance_mm")
 CASE_SCORES = ("num_lesions", "num_found", "num_false_positives", "outside_share", "predicted_ml", *LESION_SCORES)
@@ -105,12 +105,11 @@ def _score_lesion(parts: np.ndarray, lesion: Lesion, spacing_mm: Sequence[float]
     (lower, upper), (other_lower, other_upper) = (
         _box_mm(points, lesion, spacing_mm) for points in (lesion.extreme_points, reached)
     )
-    shared = (np.minimum(upper, other_upper) - np.maximum(lower, other_lower)).clip(0).prod()
-    iou = shared / ((upper - lower).prod() + (other_upper - other_lower).prod() - shared)
+    iou = box_iou(lower, upper, other_lower, other_upper)
     off_mm = np.linalg.norm((reached - lesion.extreme_points) * np.asarray(spacing_mm), axis=1)
     return scores | {
-        "found": bool(iou >= FOUND_FROM_JACCARD),
-        "box_iou": float(iou),
+        "found": iou >= FOUND_FROM_JACCARD,
+        "box_iou": iou,
         "face_distance_mm": float(np.abs([lower - other_lower, upper - other_upper]).mean()),
         "click_distance_mm": None if lesion.source == BOUNDING_BOX else float(off_mm.mean()),
     }

@@ -20,7 +20,7 @@ from nnunetv2_simple.extreme_points.annotation_files import lesion_name
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.clicked_points import clicked_extreme_points
 from nnunetv2_simple.extreme_points.formats import read_annotations
-from nnunetv2_simple.extreme_points.points import bounding_box
+from nnunetv2_simple.extreme_points.points import bounding_box, box_iou
 from nnunetv2_simple.extreme_points.strokes import Stroke, stroke_seeds, stroke_warnings
 from nnunetv2_simple.images import spacing_zyx_mm
 
@@ -151,8 +151,7 @@ def _overlap_warnings(lesion: Lesion, others: Sequence[Lesion]) -> Iterator[str]
     lower, upper = lesion.extreme_points.min(axis=0), lesion.extreme_points.max(axis=0) + 1
     for number, other in enumerate(others, start=1):
         other_lower, other_upper = other.extreme_points.min(axis=0), other.extreme_points.max(axis=0) + 1
-        shared = (np.minimum(upper, other_upper) - np.maximum(lower, other_lower)).clip(0).prod()
-        overlap = shared / ((upper - lower).prod() + (other_upper - other_lower).prod() - shared)
+        overlap = box_iou(lower, upper, other_lower, other_upper)
         if overlap >= SAME_LESION_OVERLAP:
             yield (
                 f"its box shares {overlap:.0%} with that of lesion {number}, {Path(other.file).name}: is the same "

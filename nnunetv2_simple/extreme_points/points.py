@@ -108,6 +108,23 @@ def as_six_points(points: Sequence) -> np.ndarray:
     return np.rint(points).astype(int)
 
 
+def box_iou(lower: np.ndarray, upper: np.ndarray, other_lower: np.ndarray, other_upper: np.ndarray) -> float:
+    """Return the volume that two boxes share, divided by that of their union.
+
+    Args:
+        lower: Corner of the first box, (3,), in voxels or mm; every corner in the same unit and along the same axes.
+        upper: The opposite corner, larger in all coordinates.
+        other_lower: As ``lower``, of the second box.
+        other_upper: As ``upper``, of the second box.
+
+    Example:
+        >>> box_iou(np.zeros(3), np.full(3, 2), np.array([0, 0, 1]), np.full(3, 2))
+        0.5
+    """
+    shared = (np.minimum(upper, other_upper) - np.maximum(lower, other_lower)).clip(0).prod()
+    return float(shared / ((upper - lower).prod() + (other_upper - other_lower).prod() - shared))
+
+
 def bounding_box(extreme_points: np.ndarray) -> tuple[slice, slice, slice]:
     """Return the box spanned by the extreme points, faces included.
 
