@@ -1,8 +1,10 @@
-"""Folders of images named as nnU-Net names them."""
+"""Folders of images named as nnU-Net names them, and of its predictions."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from nnunetv2_simple.files import read_json
 from nnunetv2_simple.images import IMAGE_FILE_ENDINGS, image_file_ending
 
 CHANNEL_FILE = r"_\d{4}\.\w+(\.gz)?$"
@@ -55,3 +57,20 @@ def prediction_files(predictions: Path) -> dict[str, Path]:
     if not files:
         raise ValueError(f"there is no prediction in {predictions}, expected <case>.nii.gz")
     return files
+
+
+def foreground_labels(dataset_json: Mapping) -> dict[str, int]:
+    """Return the label of each foreground class of a dataset.json; region-based ones, which are lists, are left out.
+
+    Example:
+        >>> foreground_labels({"labels": {"background": 0, "tumor": 1, "ignore": 2}})
+        {'tumor': 1}
+    """
+    labels = dataset_json.get("labels", {})
+    return {name: label for name, label in labels.items() if isinstance(label, int) and label and name != "ignore"}
+
+
+def predicted_labels(predictions: Path) -> dict[str, int]:
+    """Return the foreground labels of the dataset.json that nnUNetv2_predict writes; none where it is missing."""
+    file = predictions / "dataset.json"
+    return foreground_labels(read_json(file)) if file.is_file() else {}

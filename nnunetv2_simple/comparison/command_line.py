@@ -15,7 +15,6 @@ from nnunetv2_simple.comparison.datasets import (
     dataset_json,
     find_datasets,
     find_test_cases,
-    foreground_labels,
     walker_channel,
 )
 from nnunetv2_simple.comparison.methods import METHODS, choose_methods
@@ -27,6 +26,7 @@ from nnunetv2_simple.comparison.tables import write_tables
 from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.evaluation.metrics import TOLERANCE_MM
 from nnunetv2_simple.files import only_one, read_json, remove_partial_files, save_json_atomically
+from nnunetv2_simple.image_folders import foreground_labels
 from nnunetv2_simple.report.page import write_report
 
 FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNet_results")

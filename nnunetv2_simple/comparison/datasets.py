@@ -12,6 +12,7 @@ from nnunetv2_simple.comparison.settings import Comparison, dataset_id
 from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, is_up_to_date
 from nnunetv2_simple.files import read_json
 from nnunetv2_simple.grids import check_same_geometry
+from nnunetv2_simple.image_folders import foreground_labels
 from nnunetv2_simple.images import read_header
 
 SPLITS_FILE = "splits_final.json"
@@ -71,7 +72,10 @@ def walker_channel(weak_folder: Path) -> int:
 def dataset_json(dataset_folder: Path) -> dict:
     if not (dataset_folder / "dataset.json").is_file():
         raise ValueError(f"{dataset_folder} has no dataset.json")
-    return _read_with_keys(dataset_folder / "dataset.json", "channel_names", "labels", "file_ending")
+    content = _read_with_keys(dataset_folder / "dataset.json", "channel_names", "labels", "file_ending")
+    if not all(isinstance(label, int) for label in content["labels"].values()):
+        raise ValueError(f"{dataset_folder} has region-based labels, which are not compared: {content['labels']}")
+    return content
 
 
 def _read_with_keys(file: Path, *keys: str) -> dict:
@@ -79,14 +83,6 @@ def _read_with_keys(file: Path, *keys: str) -> dict:
     if missing := [key for key in keys if key not in content]:
         raise ValueError(f"{file} lacks {', '.join(missing)}")
     return content
-
-
-def foreground_labels(content: Mapping) -> dict[str, int]:
-    """Return the foreground labels of a dataset.json by name."""
-    labels = {name: label for name, label in content["labels"].items() if name not in ("background", "ignore")}
-    if not all(isinstance(label, int) for label in labels.values()):
-        raise ValueError(f"labels must be single integers, region-based labels are not compared; got {labels}")
-    return labels
 
 
 def training_cases(dataset_folder: Path) -> list[str]:

@@ -12,8 +12,8 @@ from nnunetv2_simple.arguments import command_parser, parse_labels
 from nnunetv2_simple.evaluation.click_scores import CASE_SCORES, CLICK_SCORE, score_clicks, summarise_clicks
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.extreme_points.lesions import read_lesions
-from nnunetv2_simple.files import read_json, save_json_atomically, written_atomically
-from nnunetv2_simple.image_folders import prediction_files
+from nnunetv2_simple.files import save_json_atomically, written_atomically
+from nnunetv2_simple.image_folders import predicted_labels, prediction_files
 from nnunetv2_simple.images import label_array, read_volume, spacing_zyx_mm
 
 COLUMNS = (*CASE_SCORES, CLICK_SCORE)
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        cases = score_folder(args.p, args.a, _labels(args.p, args.labels))
+        labels = None if args.labels else predicted_labels(args.p)
+        cases = score_folder(args.p, args.a, labels or parse_labels(args.labels))
         summary = summarise_clicks(cases)
         output = args.o or args.p
         output.mkdir(parents=True, exist_ok=True)
@@ -77,16 +78,6 @@ def score_folder(predictions: Path, annotations: Path, labels: Mapping[str, int]
             raise ValueError(f"{file} holds the labels {unknown[:10]}, expected 0 and {dict(labels)}; give -labels")
         scores[case] = score_clicks(array, lesions, spacing_mm=spacing_zyx_mm(prediction))
     return scores
-
-
-def _labels(predictions: Path, words: Sequence[str] | None) -> dict[str, int]:
-    if words:
-        return parse_labels(words)
-    file = predictions / "dataset.json"
-    if not file.is_file():
-        return parse_labels(())
-    labels = read_json(file).get("labels", {})
-    return {name: value for name, value in labels.items() if name not in ("background", "ignore")}
 
 
 def _csv(cases: Mapping[str, Mapping]) -> str:

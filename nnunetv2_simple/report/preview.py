@@ -11,9 +11,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from nnunetv2_simple.arguments import add_num_processes, add_option, command_parser, existing_folder
-from nnunetv2_simple.files import read_json
 from nnunetv2_simple.grids import check_same_geometry
-from nnunetv2_simple.image_folders import channel_files, prediction_files
+from nnunetv2_simple.image_folders import channel_files, predicted_labels, prediction_files
 from nnunetv2_simple.images import label_array, read_volume, spacing_zyx_mm
 from nnunetv2_simple.parallel import open_workers
 from nnunetv2_simple.report.pictures import (
@@ -49,7 +48,7 @@ def write_preview(
     files = prediction_files(predictions)
     channels = {case: dict(found) for case, found in channel_files(images).items()}
     tasks = {case: (str(file), channels.get(case, {}).get(f"{channel:04d}")) for case, file in files.items()}
-    show = partial(_try_to_show, tasks=tasks, channel=channel, images=images, names=_label_names(predictions))
+    show = partial(_try_to_show, tasks=tasks, channel=channel, images=images, names=predicted_labels(predictions))
     with open_workers(num_processes=num_processes) as run:
         found = dict(run(show, list(tasks)))
     shown = {case: content for case, content in found.items() if not isinstance(content, str)}
@@ -65,13 +64,6 @@ def write_preview(
         legend=list({name: colour for case in ordered for name, colour in shown[case]["legend"]}.items()),
     )
     return failed
-
-
-def _label_names(predictions: Path) -> dict[str, int]:
-    """Return the foreground labels by name; none where nnU-Net's dataset.json is not beside the predictions."""
-    file = predictions / "dataset.json"
-    labels = read_json(file).get("labels", {}) if file.is_file() else {}
-    return {name: value for name, value in labels.items() if isinstance(value, int) and value and name != "ignore"}
 
 
 def _try_to_show(case: str, *, tasks: Mapping, channel: int, images: Path, names: Mapping[str, int]) -> dict | str:

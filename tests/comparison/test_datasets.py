@@ -22,7 +22,6 @@ from nnunetv2_simple.comparison.datasets import (
     dataset_json,
     find_datasets,
     find_test_cases,
-    foreground_labels,
     walker_channel,
     weak_splits,
 )
@@ -89,9 +88,11 @@ def test_baselines_need_a_converted_dataset(folder):
     assert walker_channel(folder / "raw" / WEAK) == 0
 
 
-def test_regions_are_refused():
-    with pytest.raises(ValueError, match="region-based"):
-        foreground_labels({"labels": {"background": 0, "whole": [1, 2], "ignore": 3}})
+def test_regions_are_refused(folder):
+    file = folder / "raw" / WEAK / "dataset.json"
+    write_json(file, dataset_json(file.parent) | {"labels": {"background": 0, "whole": [1, 2], "ignore": 3}})
+    with pytest.raises(ValueError, match=f"{WEAK} .*region-based"):
+        dataset_json(file.parent)
 
 
 def test_every_test_case_needs_its_reference_and_all_channels(folder):
