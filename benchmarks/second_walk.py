@@ -19,11 +19,12 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
 from tqdm import tqdm
 
+from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.evaluation.statistics import compare_dice
 from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
-from nnunetv2_simple.training.second_walk import second_walk_mask
+from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
 
 FIRST = "first walk"
 
@@ -31,12 +32,12 @@ FIRST = "first walk"
 def masks_of(case: str, weak: Path, network: np.ndarray, labels: list[int], ignore_label: int) -> dict:
     """Return the mask of every rule: (z, y, x) labels."""
     weak_label = sitk.GetArrayFromImage(sitk.ReadImage(str(weak / "labelsTr" / f"{case}.nii.gz")))
-    predicted = network.argmax(axis=0)
+    predicted, record = network.argmax(axis=0), read_record(weak, case)
     return {
         FIRST: read_walker_probabilities(weak, case, labels).argmax(axis=0),
         "network alone (paper)": np.where(weak_label == 0, 0, predicted),
         "labelled kept, network elsewhere": np.where(weak_label == ignore_label, predicted, weak_label),
-        "second walk": second_walk_mask(weak, case, network),
+        "second walk": second_walk_mask(images_with_points(weak, case, record), record, network),
     }
 
 

@@ -4,7 +4,7 @@ import argparse
 import shutil
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2.configuration import default_num_processes
@@ -99,3 +99,15 @@ def parse_labels(words: Sequence[str]) -> dict[str, int]:
             raise ValueError(f"labels must be given like tumor=1 node=2, got {' '.join(words)}")
         labels[name] = int(value)
     return dict(sorted(labels.items(), key=lambda label: label[1]))
+
+
+def check_labels(labels: Mapping[str, int]) -> None:
+    """Make sure that labels are those of a dataset's foreground classes, 1 to K.
+
+    Raises:
+        ValueError: If they are numbered otherwise, or a class is called background or ignore.
+    """
+    if list(labels.values()) != list(range(1, len(labels) + 1)) or not 1 <= len(labels) <= 254:
+        raise ValueError(f"labels must be numbered 1, 2, ... in order, got {dict(labels)}")
+    if {"background", "ignore"} & labels.keys():
+        raise ValueError(f"'background' and 'ignore' are nnU-Net's own labels, got {dict(labels)}")

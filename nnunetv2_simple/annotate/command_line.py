@@ -7,7 +7,14 @@ from pathlib import Path
 
 from nnunetv2_simple.annotate.folder import AnnotationFolder, list_cases
 from nnunetv2_simple.annotate.session import Session
-from nnunetv2_simple.arguments import add_option, add_walker_options, command_parser, existing_folder, parse_labels
+from nnunetv2_simple.arguments import (
+    add_option,
+    add_walker_options,
+    check_labels,
+    command_parser,
+    existing_folder,
+    parse_labels,
+)
 from nnunetv2_simple.pseudo_mask.walker_image import WalkerImage
 
 DEFAULT_PORT = 5006
@@ -51,12 +58,9 @@ def _serve(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise ValueError(f'{error.name} is missing: pip install "nnunetv2_simple[annotate]"') from error
     walker_image = WalkerImage(args.walker_channel or 0, args.walker_subtract)
-    for channel in (walker_image.channel, walker_image.subtract):
-        if channel is not None and not 0 <= channel < len(args.channels):
-            raise ValueError(f"there is no channel {channel}, the channels are {args.channels}")
+    walker_image.check_channels(args.channels)
     labels, cases = parse_labels(args.labels), list_cases(args.i, len(args.channels))
-    if list(labels.values()) != list(range(1, len(labels) + 1)):
-        raise ValueError(f"labels must be numbered 1, 2, ... in order, got {labels}")
+    check_labels(labels)
     folder = AnnotationFolder(args.a.absolute(), labels=labels, cases={case.identifier: case for case in cases})
     session = Session(cases, folder, labels=labels, walker_image=walker_image)
     pages = Pages(session, args.channels, args.evidence)

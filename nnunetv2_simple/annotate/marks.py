@@ -16,6 +16,7 @@ import SimpleITK as sitk
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.extreme_points.annotation import error_context, excerpt
+from nnunetv2_simple.extreme_points.bounding_boxes import faces_between
 from nnunetv2_simple.extreme_points.lesions import BOUNDING_BOX, Lesion
 
 UNTOUCHED, BEGUN, DONE, TUMOR_FREE, SKIPPED = "untouched", "begun", "done", "tumor-free", "skipped"
@@ -161,18 +162,12 @@ def _lesion_from_json(entry: dict, labels: Mapping[str, int]) -> MarkedLesion:
         raise ValueError(f"unknown class {entry['label']!r}, known are {list(labels)}")
     strokes = [MarkedStroke(bool(s["is_lesion"]), [_voxel(p) for p in s["points"]]) for s in entry["strokes"]]
     is_box = "box" in entry
-    points = _face_centres(*entry["box"]) if is_box else [_voxel(point) for point in entry["points"]]
-    return MarkedLesion(entry["label"], points, strokes, float(entry["seconds"]), is_box)
+    points = np.rint(faces_between(*np.array(entry["box"]))) if is_box else entry["points"]
+    return MarkedLesion(entry["label"], list(map(_voxel, points)), strokes, float(entry["seconds"]), is_box)
 
 
 def _corners(points: list[list[int]]) -> list[list[int]]:
     return [np.min(points, axis=0).tolist(), np.max(points, axis=0).tolist()]
-
-
-def _face_centres(lower: list[int], upper: list[int]) -> list[Voxel]:
-    centre = [round((a + b) / 2) for a, b in zip(lower, upper, strict=True)]
-    faces = [[*centre[:axis], end[axis], *centre[axis + 1 :]] for axis in range(3) for end in (lower, upper)]
-    return [_voxel(face) for face in faces]
 
 
 def _voxel(values: list) -> Voxel:

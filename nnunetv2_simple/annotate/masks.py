@@ -7,9 +7,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.annotate.marks import MarkedLesion
-from nnunetv2_simple.evaluation.quality import LabelledCase, measure_case
+from nnunetv2_simple.evaluation.quality import SHELL_MM, LabelledCase, measure_case
 from nnunetv2_simple.extreme_points.annotation import Annotation
-from nnunetv2_simple.extreme_points.box import LesionBox
+from nnunetv2_simple.extreme_points.box import grown, in_voxels
 from nnunetv2_simple.extreme_points.lesions import Lesion, lesion_of
 from nnunetv2_simple.extreme_points.strokes import Stroke
 from nnunetv2_simple.images import spacing_zyx_mm
@@ -110,12 +110,7 @@ def mask_warnings(
     if any(found.lesion.axes is not None for found in masks):
         region = tuple(slice(0, size) for size in shape)
     else:
-        around = _union([found.region for found in masks])
-        margins = [int(np.ceil(10 / mm)) for mm in spacing_mm]
-        region = tuple(
-            slice(max(side.start - margin, 0), min(side.stop + margin, size))
-            for side, margin, size in zip(around, margins, shape, strict=True)
-        )
+        region = grown(_union([found.region for found in masks]), in_voxels(SHELL_MM, spacing_mm), shape)
     scribbles = np.any([_paste(found, found.scribbles, region, bool) for found in masks], axis=0)
     whole = merge_masks(masks, shape, ignore_label=ignore_label)
     case = LabelledCase(
@@ -144,11 +139,7 @@ def _crop(
     shape, spacing_mm = channels[0].GetSize()[::-1], spacing_zyx_mm(channels[0])
     region = tuple(slice(0, size) for size in shape)
     if lesion.axes is None:
-        box = LesionBox(lesion.extreme_points, shape=shape, spacing_mm=spacing_mm)
-        region = tuple(
-            slice(max(side.start - MARGIN_VOXELS, 0), min(side.stop + MARGIN_VOXELS, size))
-            for side, size in zip(robust_region(box), shape, strict=True)
-        )
+        region = grown(robust_region(lesion.box(shape, spacing_mm)), 3 * [MARGIN_VOXELS], shape)
     image = walker_image([sitk.GetArrayViewFromImage(channel)[region] for channel in channels])
     return region, image, _moved(lesion, region), spacing_mm
 

@@ -24,20 +24,18 @@ import SimpleITK as sitk
 from nnunetv2_simple import __version__
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.cases import IDENTIFIER
+from nnunetv2_simple.conversion.converted_case import image_files, kept_voxels, load_walker_image, recorded_lesions
 from nnunetv2_simple.conversion.dataset_files import (
     CONVERTED_BY,
     UNANNOTATED,
     entries_of_shared_images,
-    image_files,
     locked,
 )
-from nnunetv2_simple.conversion.loading import far_from_lesions, load_walker_image
 from nnunetv2_simple.extreme_points.box import LesionBox
-from nnunetv2_simple.extreme_points.lesions import Lesion
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically, written_atomically
-from nnunetv2_simple.images import image_like, patient_axes, read_volume, spacing_zyx_mm, write_image
+from nnunetv2_simple.images import image_like, read_volume, spacing_zyx_mm, write_image
 from nnunetv2_simple.parallel import open_workers
-from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks, painted_voxels
+from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks
 from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
 
 BASELINES = ("walker", "ellipsoid", "paper")
@@ -176,31 +174,21 @@ def _try_to_label(case: str, *, converted: Path, folder: Path, provenance: dict)
 
 def _label(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np.ndarray:
     """Return the label (z, y, x) of a case; ``like`` has its geometry."""
-    parameters = provenance["parameters"]
-    lesions, weak = provenance["cases"][case]["lesions"], sitk.GetArrayFromImage(like)
-    if not lesions:
+    record, weak = provenance["cases"][case], sitk.GetArrayFromImage(like)
+    if not record["lesions"]:
         return weak  # painted, or all background
     label = _label_of_lesions(case, like, converted, provenance)
-    own_labels = [lesion["label"] for lesion in lesions]
-    ignore_label = parameters["ignore_label"]
-    is_painted = painted_voxels(weak, own_labels, ignore_label=ignore_label)
-    margin_mm = provenance["cases"][case]["unannotated_margin_mm"]
-    is_unknown = far_from_lesions(lesions, like, margin_mm=margin_mm) & (weak == ignore_label)
-    return np.where(is_painted | is_unknown, weak, label)
+    return np.where(kept_voxels(weak, record, like, ignore_label=provenance["parameters"]["ignore_label"]), weak, label)
 
 
 def _label_of_lesions(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np.ndarray:
     parameters = provenance["parameters"]
     if provenance["kind"] == "walker":
         return read_walker_probabilities(converted, case, list(parameters["labels"].values())).argmax(axis=0)
-    axes = patient_axes(like)  # of the lesions of conversions that did not record any
-    lesions = [Lesion.from_json({"axes_zyx": axes} | lesion) for lesion in provenance["cases"][case]["lesions"]]
+    lesions = recorded_lesions(provenance["cases"][case], like)
     labels, shape, spacing_mm = [lesion.label for lesion in lesions], like.GetSize()[::-1], spacing_zyx_mm(like)
     if provenance["kind"] == "ellipsoid":
-        boxes = [
-            LesionBox(lesion.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=lesion.axes) for lesion in lesions
-        ]
-        return _nearest_ellipsoid(boxes, labels, shape)
+        return _nearest_ellipsoid([lesion.box(shape, spacing_mm) for lesion in lesions], labels, shape)
     image, _ = load_walker_image(image_files(converted, case, len(parameters["channel_names"])), parameters)
     options = {"spacing_mm": spacing_mm, "ignore_label": parameters["ignore_label"]}
     pseudo_masks = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.arguments import DEFAULT_CLASS
+from nnunetv2_simple.arguments import DEFAULT_CLASS, check_labels
 from nnunetv2_simple.files import check_is_utf8, printable
 from nnunetv2_simple.pseudo_mask.generate import PAPER_DEFAULTS
 from nnunetv2_simple.pseudo_mask.walker_image import WalkerImage
@@ -106,17 +106,8 @@ class Conversion:
             if getattr(self, name) is not None:
                 check_is_utf8(getattr(self, name))
                 object.__setattr__(self, name, Path(os.path.abspath(getattr(self, name))))
-        if list(self.labels.values()) != list(range(1, len(self.labels) + 1)) or not 1 <= len(self.labels) <= 254:
-            raise ValueError(f"labels must be numbered 1, 2, ... in order, got {dict(self.labels)}")
-        if {"background", "ignore"} & self.labels.keys():
-            raise ValueError(f"'background' and 'ignore' are nnU-Net's own labels, got {dict(self.labels)}")
-        for channel in (self.walker_image.channel, self.walker_image.subtract):
-            if channel is not None and not 0 <= channel < len(self.channel_names):
-                raise ValueError(f"there is no channel {channel}, the channels are {list(self.channel_names)}")
-        if self.walker_image.subtract == self.walker_image.channel:
-            raise ValueError(
-                f"channel {self.walker_image.channel} less itself is constant: choose another -walker_subtract"
-            )
+        check_labels(self.labels)
+        self.walker_image.check_channels(self.channel_names)
         if self.subtraction_channel and self.walker_image.subtract is None:
             raise ValueError("a subtraction channel needs a channel to subtract (-walker_subtract), got none")
         if self.unannotated_margin_mm is not None and not 0 < self.unannotated_margin_mm < np.inf:

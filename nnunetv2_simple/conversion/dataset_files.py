@@ -13,6 +13,7 @@ from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_j
 from nnunetv2_simple import __version__
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
 from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.converted_case import image_files
 from nnunetv2_simple.conversion.record import difference, is_done, known_record
 from nnunetv2_simple.files import only_one, read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.nnunet.datasets import SUBTRACTION
@@ -175,11 +176,6 @@ def entries_of_shared_images(cases: Iterable[str], converted: Path, folder: Path
         }
         for case in cases
     }
-
-
-def image_files(converted: Path, case: str, num_channels: int) -> list[Path]:
-    """Return the image files of a training case of a converted dataset."""
-    return [converted / "imagesTr" / f"{case}_{channel:04d}{FILE_ENDING}" for channel in range(num_channels)]
 
 
 def _write_dataset_json(

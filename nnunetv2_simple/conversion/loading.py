@@ -1,6 +1,6 @@
 """Reading one case and checking it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_simple.conversion.cases import Case, Conversion, WalkerImage
+from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.channel_names import ct_warnings
 from nnunetv2_simple.evidence import read_evidence
-from nnunetv2_simple.extreme_points.box import LesionBox, near_lesions
 from nnunetv2_simple.extreme_points.lesions import Lesion, annotation_warnings, read_lesions
 from nnunetv2_simple.extreme_points.simulated_clicks import lesions_from_mask
 from nnunetv2_simple.files import check_is_utf8, printable
@@ -144,39 +143,6 @@ def _read(file: str, warnings: list[str]) -> sitk.Image:
     return image
 
 
-def load_walker_image(image_files: Sequence[Path], parameters: Mapping) -> tuple[np.ndarray, sitk.Image]:
-    """Read what the random walker saw of a converted case.
-
-    Args:
-        image_files: The channels.
-        parameters: Of the conversion, as the case's record and provenance.json have them.
-
-    Returns:
-        (z, y, x) float, and the first channel.
-
-    Raises:
-        ValueError: If a channel cannot be read.
-    """
-    channels = [read_volume(str(file)) for file in image_files]
-    walker_image = WalkerImage(parameters["walker_channel"], parameters["walker_subtracts_channel"])
-    return walker_image([sitk.GetArrayViewFromImage(channel) for channel in channels]), channels[0]
-
-
-def far_from_lesions(lesions: Sequence[Mapping], image: sitk.Image, *, margin_mm: float | None) -> np.ndarray:
-    """Return (z, y, x) bool, True where nobody knows whether there are other lesions.
-
-    Args:
-        lesions: As a case's record has them.
-        image: Of the case.
-        margin_mm: How far around the boxes is known; None where all of the image is.
-    """
-    shape = image.GetSize()[::-1]
-    if margin_mm is None:
-        return np.zeros(shape, dtype=bool)
-    recorded = map(Lesion.from_json, lesions)
-    return ~near_lesions(recorded, shape=shape, spacing_mm=spacing_zyx_mm(image), margin_mm=margin_mm)
-
-
 def _lesion_warnings(case: Case, lesions: Sequence[Lesion]) -> Iterator[str]:
     for number, lesion in enumerate(lesions, start=1):
         where = Path(lesion.file or case.mask_file).name + (f", lesion {number}" if len(lesions) > 1 else "")
@@ -258,7 +224,7 @@ def annotated_lesions(case: Case, conversion: Conversion, image: sitk.Image) -> 
 def _check_varies(
     walker_image: np.ndarray, lesion: Lesion, image: sitk.Image, files: Sequence[str], recipe: str
 ) -> None:
-    box = LesionBox(lesion.extreme_points, shape=walker_image.shape, spacing_mm=spacing_zyx_mm(image), axes=lesion.axes)
+    box = lesion.box(walker_image.shape, spacing_zyx_mm(image))
     around = walker_image[robust_region(box) if recipe == "robust" else box.region(CROP_MARGIN_VOXELS)]
     with np.errstate(over="ignore"):
         if not np.isfinite(np.square(np.ptp(around))):

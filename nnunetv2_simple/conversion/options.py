@@ -25,8 +25,8 @@ from nnunetv2_simple.conversion.convert import (
     quality_warnings_of,
 )
 from nnunetv2_simple.conversion.dataset_files import classes_without_lesion
+from nnunetv2_simple.conversion.input_folders import read_case_list
 from nnunetv2_simple.conversion.new_images import describe_new_images
-from nnunetv2_simple.files import read_text
 from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER, describe_outside
 
@@ -165,7 +165,7 @@ def excluded_cases(words: Sequence[str], identifiers: Sequence[str]) -> set[str]
     for word in words:
         names = [word]
         if word not in identifiers and Path(word).is_file():
-            names = [line.strip() for line in read_text(word).splitlines() if line.strip()]
+            names = read_case_list(Path(word))
         if unknown := [name for name in names if name not in identifiers]:
             where = f" in {word}" if names != [word] else ", which is no file either"
             raise ValueError(f"-exclude: there is no case {', '.join(unknown[:MAX_NAMED])}{where}")

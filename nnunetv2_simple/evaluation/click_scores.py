@@ -11,7 +11,6 @@ import numpy as np
 from scipy import ndimage
 
 from nnunetv2_simple.evaluation.metrics import FOUND_FROM_JACCARD
-from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.extreme_points.lesions import BOUNDING_BOX, Lesion
 from nnunetv2_simple.extreme_points.points import along_axes, box_iou, extreme_points_from_mask
 
@@ -55,7 +54,7 @@ def score_clicks(prediction: np.ndarray, lesions: Sequence[Lesion], *, spacing_m
         touching = set()
         for lesion in lesions:
             if lesion.label == label:
-                box = LesionBox(lesion.extreme_points, shape=parts.shape, spacing_mm=spacing_mm, axes=lesion.axes)
+                box = lesion.box(parts.shape, spacing_mm)
                 inside, near = box.contains(box.slices), parts[box.slices]
                 own = set(np.unique(near[inside]).tolist()) - {0}
                 touching |= own

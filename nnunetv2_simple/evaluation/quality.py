@@ -10,7 +10,7 @@ from scipy import ndimage
 from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.evaluation.quality_scores import evaluate_pseudo_mask
 from nnunetv2_simple.evaluation.quality_warnings import annotation_sentences, case_warnings, lesion_warnings
-from nnunetv2_simple.extreme_points.box import LesionBox
+from nnunetv2_simple.extreme_points.box import LesionBox, in_voxels
 from nnunetv2_simple.extreme_points.points import along_axes
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ class LabelledCase:
                 raise ValueError(f"reference must hold labels in 0..{highest}, got {lowest} to {largest}")
 
     def box(self, lesion: "Lesion") -> LesionBox:
-        return LesionBox(lesion.extreme_points, shape=self.label.shape, spacing_mm=self.spacing_mm, axes=lesion.axes)
+        return lesion.box(self.label.shape, self.spacing_mm)
 
     def region(self, lesion: "Lesion", margin_mm: float) -> tuple[slice, ...]:
         """Return the block of the image around the box of a lesion, with a margin of at least ``margin_mm``."""
-        return self.box(lesion).region([int(np.ceil(margin_mm / mm)) for mm in self.spacing_mm])
+        return self.box(lesion).region(in_voxels(margin_mm, self.spacing_mm))
 
 
 def measure_case(case: LabelledCase) -> dict:

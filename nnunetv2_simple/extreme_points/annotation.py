@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_simple.extreme_points.bounding_boxes import box_voxels, face_centres
+from nnunetv2_simple.extreme_points.bounding_boxes import box_voxels, faces_between
 from nnunetv2_simple.extreme_points.strokes import Stroke
 from nnunetv2_simple.images import patient_axes
 
@@ -65,8 +65,8 @@ def annotated_positions(
     axes = None if coordinates in FIRST_VOXEL else patient_axes(image)
     if not is_box:
         return to_index(points, coordinates, image), axes
-    faces = face_centres(points.mean(axis=0), np.diag(abs(points[1] - points[0]) / 2))
-    return box_voxels(to_index(faces, coordinates, image), image, axes, inset_voxels=CORNER_INSET_VOXELS), axes
+    faces = to_index(faces_between(*points), coordinates, image)
+    return box_voxels(faces, image, axes, inset_voxels=CORNER_INSET_VOXELS), axes
 
 
 def annotated_strokes(content: object, coordinates: str, image: sitk.Image) -> tuple[Stroke, ...]:

@@ -19,6 +19,11 @@ def face_centres(centre: np.ndarray, half_edges: np.ndarray) -> np.ndarray:
     return np.stack((centre - half_edges, centre + half_edges), axis=1).reshape(6, 3)
 
 
+def faces_between(corner: np.ndarray, opposite: np.ndarray) -> np.ndarray:
+    """Return (6, 3), the centres of the faces of a box along the axes, lower and upper one of each in turn."""
+    return face_centres((corner + opposite) / 2, np.diag(abs(opposite - corner) / 2))
+
+
 def box_voxels(faces: np.ndarray, image: sitk.Image, axes: np.ndarray | None, *, inset_voxels: float) -> np.ndarray:
     """Return the positions (x, y, z) of the voxels just inside the six faces of a box.
 
@@ -66,7 +71,7 @@ def clipped_box(voxels: np.ndarray, image: sitk.Image, axes: np.ndarray | None) 
     size = np.array(image.GetSize())
     lower, upper = voxels.min(axis=0).clip(0), voxels.max(axis=0).clip(max=size - 1)
     if axes is None and (lower <= upper).all():
-        return np.rint(face_centres((lower + upper) / 2, np.diag((upper - lower) / 2)))
+        return np.rint(faces_between(lower, upper))
     if axes is not None:
         spacing_mm = spacing_zyx_mm(image)
         box = LesionBox(voxels[:, ::-1], shape=size[::-1], spacing_mm=spacing_mm, axes=axes)

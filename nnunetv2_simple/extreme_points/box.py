@@ -51,10 +51,7 @@ class LesionBox:
 
     def region(self, margin_voxels: Sequence[int]) -> tuple[slice, ...]:
         """Return :attr:`slices`, extended on every side and clipped to the image."""
-        return tuple(
-            slice(max(side.start - margin, 0), min(side.stop + margin, size))
-            for side, margin, size in zip(self.slices, margin_voxels, self._shape, strict=True)
-        )
+        return grown(self.slices, margin_voxels, self._shape)
 
     def contains(self, region: tuple[slice, ...]) -> np.ndarray:
         """Return (z, y, x) bool of a region of the image, True inside the box."""
@@ -91,21 +88,38 @@ class LesionBox:
         return [(i - c) / h for i, c, h in zip(index, self._centre, self._half_size, strict=True)]
 
 
+def grown(region: Sequence[slice], margin_voxels: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+    """Return a region of an image, extended on every side and clipped to the image.
+
+    Example:
+        >>> grown((slice(1, 3), slice(4, 5)), (2, 1), (4, 9))
+        (slice(0, 4, None), slice(3, 6, None))
+    """
+    return tuple(
+        slice(max(side.start - margin, 0), min(side.stop + margin, size))
+        for side, margin, size in zip(region, margin_voxels, shape, strict=True)
+    )
+
+
+def in_voxels(margin_mm: float, spacing_mm: Sequence[float]) -> list[int]:
+    """Return a margin in voxels of each axis, at least as wide as in mm."""
+    return [int(np.ceil(margin_mm / mm)) for mm in spacing_mm]
+
+
 def near_lesions(
     lesions: Iterable, *, shape: Sequence[int], spacing_mm: Sequence[float], margin_mm: float
 ) -> np.ndarray:
     """Return (z, y, x) bool, True in the block of the image around the box of any lesion, extended by a margin.
 
     Args:
-        lesions: Each with ``extreme_points`` and ``axes``.
+        lesions: See :class:`nnunetv2_simple.extreme_points.lesions.Lesion`.
         shape: Of the image.
         spacing_mm: Voxel size (z, y, x).
         margin_mm: On every side of the box.
     """
     near = np.zeros(shape, dtype=bool)
     for lesion in lesions:
-        box = LesionBox(lesion.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=lesion.axes)
-        near[box.region([int(np.ceil(margin_mm / mm)) for mm in spacing_mm])] = True
+        near[lesion.box(shape, spacing_mm).region(in_voxels(margin_mm, spacing_mm))] = True
     return near
 
 

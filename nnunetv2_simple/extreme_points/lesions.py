@@ -59,18 +59,22 @@ class Lesion:
     strokes: tuple[Stroke, ...] = ()
     seconds: float | None = None
 
+    def box(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> LesionBox:
+        """Return the box of the extreme points in an image of this shape and voxel size (z, y, x)."""
+        return LesionBox(self.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=self.axes)
+
     def seeds(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> np.ndarray | None:
         """Return what the strokes say, see :func:`nnunetv2_simple.extreme_points.strokes.stroke_seeds`."""
-        box = LesionBox(self.extreme_points, shape=shape, spacing_mm=spacing_mm, axes=self.axes)
-        return stroke_seeds(self.strokes, box, shape)
+        return stroke_seeds(self.strokes, self.box(shape, spacing_mm), shape)
 
     @classmethod
     def from_json(cls, content: Mapping) -> "Lesion":
-        """Return the lesion that :meth:`to_json` wrote; strokes may be missing."""
+        """Return the lesion that :meth:`to_json` wrote; a ``source`` may be added, and strokes may be missing."""
         axes, strokes = content["axes_zyx"], content.get("strokes", [])
         return cls(
             np.asarray(content["extreme_points_zyx"]),
             content["label"],
+            content.get("source", EXTREME_POINTS),
             axes=None if axes is None else np.asarray(axes),
             strokes=tuple(map(Stroke.from_json, strokes)),
         )
@@ -141,7 +145,7 @@ def lesion_of(
     points, axes, warnings = clicked_extreme_points(annotation, image)
     source = BOUNDING_BOX if annotation.is_box else EXTREME_POINTS
     lesion = Lesion(points, label, source, file, axes, (), annotation.strokes, annotation.seconds)
-    box = LesionBox(points, shape=image.GetSize()[::-1], spacing_mm=spacing_zyx_mm(image), axes=axes)
+    box = lesion.box(image.GetSize()[::-1], spacing_zyx_mm(image))
     warnings += (*_overlap_warnings(lesion, others), *stroke_warnings(lesion.strokes, box))
     return replace(lesion, warnings=warnings)
 

@@ -9,7 +9,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.nnunet.checkpoints import load_checkpoint
-from nnunetv2_simple.nnunet.export_cross_validation import CASES
+from nnunetv2_simple.nnunet.export_cross_validation import without_cases
 from nnunetv2_simple.nnunet.trainer_folder import trainer_classes
 from nnunetv2_simple.nnunet.versions import find_trainer_class
 
@@ -63,7 +63,7 @@ def stock_checkpoint(file: Path, *, trainer: str, configuration: str) -> dict:
     expected = {"trainer": trainer, "configuration": configuration}
     if found != expected:
         raise ValueError(f"{file} must be a checkpoint of {expected}, got one of {found}")
-    dataset_json = {key: value for key, value in exported["init_args"].get("dataset_json", {}).items() if key != CASES}
+    dataset_json = without_cases(exported["init_args"].get("dataset_json", {}))
     exported["init_args"] = exported["init_args"] | {"dataset_json": dataset_json}
     return exported | {"trainer_name": STOCK_TRAINER}
 

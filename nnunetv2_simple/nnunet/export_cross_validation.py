@@ -68,8 +68,12 @@ def copy_cross_validation(
 
 
 def copy_dataset_json(source: Path, target: Path) -> None:
-    """Copy a dataset.json without the list of its cases, which some have."""
-    save_json({key: value for key, value in load_json(str(source)).items() if key != CASES}, str(target))
+    save_json(without_cases(load_json(str(source))), str(target))
+
+
+def without_cases(dataset_json: Mapping) -> dict:
+    """Return the content of a dataset.json without the list of its cases, which some have."""
+    return {key: value for key, value in dataset_json.items() if key != CASES}
 
 
 def _is_about(name: str, validated: Mapping[str, str]) -> bool:

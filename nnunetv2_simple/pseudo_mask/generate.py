@@ -240,17 +240,6 @@ def merge_pseudo_masks(pseudo_masks: Iterable[np.ndarray], labels: Sequence[int]
     return merged
 
 
-def painted_voxels(label: np.ndarray, lesion_labels: Iterable[int], *, ignore_label: int) -> np.ndarray:
-    """Return (z, y, x) bool: the voxels whose label no lesion was clicked of, so that it was painted.
-
-    Args:
-        label: (z, y, x), the label of a converted case.
-        lesion_labels: The labels of its lesions.
-        ignore_label: Label of the unlabelled voxels.
-    """
-    return ~np.isin(label, [0, ignore_label, *lesion_labels])
-
-
 def _check_options(options: dict, ignore_label: int, recipe: str) -> None:
     check_recipe(recipe)
     if recipe == "robust" and options != PAPER_DEFAULTS:

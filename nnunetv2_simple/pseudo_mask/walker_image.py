@@ -18,6 +18,18 @@ class WalkerImage:
     channel: int = 0
     subtract: int | None = None
 
+    def check_channels(self, names: Sequence[str]) -> None:
+        """Make sure that a case with channels of these names has what the random walker sees.
+
+        Raises:
+            ValueError: If it does not, or a channel is subtracted from itself.
+        """
+        for channel in (self.channel, self.subtract):
+            if channel is not None and not 0 <= channel < len(names):
+                raise ValueError(f"there is no channel {channel}, the channels are {list(names)}")
+        if self.subtract == self.channel:
+            raise ValueError(f"channel {self.channel} less itself is constant: choose another -walker_subtract")
+
     def __call__(self, channels: Sequence[np.ndarray]) -> np.ndarray:
         image = channels[self.channel].astype(float)
         return image if self.subtract is None else image - channels[self.subtract]

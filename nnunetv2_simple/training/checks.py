@@ -12,6 +12,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.images import image_file_ending, read_grid, read_header, read_volume
 from nnunetv2_simple.nnunet.versions import (
@@ -21,7 +22,7 @@ from nnunetv2_simple.nnunet.versions import (
     open_dataset,
 )
 from nnunetv2_simple.parallel import in_background
-from nnunetv2_simple.training.second_walk import find_images_with_points
+from nnunetv2_simple.training.second_walk import images_with_points
 
 MAX_NAMED = 10  # files of which the same is said
 CASES_PER_PROCESS = 20  # a process takes seconds to start
@@ -162,7 +163,7 @@ def cases_without_points(folder: Path, cases: Sequence[str], label_file: Callabl
     Raises:
         ValueError: If an image cannot be read whole or does not have the grid of the label, or a record cannot be read.
     """
-    images = {case: find_images_with_points(folder, case) for case in cases}
+    images = {case: images_with_points(folder, case, read_record(folder, case)) for case in cases}
     found = [(case, files, label_file(case)) for case, files in images.items() if files]
     num_processes = min(default_num_processes, len(found) // CASES_PER_PROCESS)
     in_background(_refuse_unusable_images, found, num_processes=num_processes)

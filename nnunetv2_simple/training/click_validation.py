@@ -6,17 +6,15 @@ whether lesions are found and how far predictions reach (:mod:`nnunetv2_simple.e
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.conversion.case_files import PAINTED
-from nnunetv2_simple.conversion.loading import far_from_lesions
+from nnunetv2_simple.conversion.converted_case import far_from_lesions, recorded_lesions
 from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.evaluation.click_scores import score_clicks
-from nnunetv2_simple.extreme_points.lesions import Lesion
 from nnunetv2_simple.images import spacing_zyx_mm
 
 BEST_VARIABLE = "nnUNet_simple_best"
@@ -63,9 +61,8 @@ def score_case_by_clicks(record: Mapping, grid: sitk.Image, prediction: np.ndarr
     Returns:
         See :func:`nnunetv2_simple.evaluation.click_scores.score_clicks`.
     """
-    far = far_from_lesions(record["lesions"], grid, margin_mm=record.get("unannotated_margin_mm"))
-    lesions = [replace(Lesion.from_json(lesion), source=lesion["source"]) for lesion in record["lesions"]]
-    return score_clicks(np.where(far, 0, prediction), lesions, spacing_mm=spacing_zyx_mm(grid))
+    annotated = np.where(far_from_lesions(record, grid), 0, prediction)
+    return score_clicks(annotated, recorded_lesions(record, grid), spacing_mm=spacing_zyx_mm(grid))
 
 
 def describe(summary: Mapping) -> str:

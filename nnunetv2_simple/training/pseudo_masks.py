@@ -16,13 +16,14 @@ from nnunetv2.inference.export_prediction import convert_predicted_logits_to_seg
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunetv2_simple.conversion.converted_case import kept_voxels
 from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.images import read_grid
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
-from nnunetv2_simple.training.second_walk import find_images_with_points, kept_voxels, second_walk_mask
+from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
 
 
 class PseudoMaskWriter(NamedTuple):
@@ -62,21 +63,19 @@ class PseudoMaskWriter(NamedTuple):
         )
         weak_label_file = join(self.weak_label_folder, case + self.dataset_json["file_ending"])
         weak_label = reader_writer.read_seg(weak_label_file)[0][0].astype(np.uint8)  # which nnU-Net reads as float
-        digest, walks = None, False
-        if self.converted_dataset_folder is not None:
-            digest = read_record(self.converted_dataset_folder, case).get("label_sha256")
-            walks = self.walk_again and bool(find_images_with_points(self.converted_dataset_folder, case))
-        if walks:
-            mask = second_walk_mask(self.converted_dataset_folder, case, probabilities)
+        folder, ignore_label = self.converted_dataset_folder, label_manager.ignore_label
+        record = {} if folder is None else read_record(folder, case)
+        images, digest = images_with_points(folder, case, record) if self.walk_again else [], record.get("label_sha256")
+        if images:
+            mask = second_walk_mask(images, record, probabilities)
         del probabilities
         is_corrected = digest is not None and digest != label_digest(weak_label)
-        if is_corrected or self.walk_again and (digest is None or not walks):
-            mask = np.where(weak_label == label_manager.ignore_label, mask, weak_label)
-        elif not walks:  # a walk knows its boxes, and what the first one called background may be lesion
+        if is_corrected or self.walk_again and (digest is None or not images):
+            mask = np.where(weak_label == ignore_label, mask, weak_label)
+        elif not images:  # a walk knows its boxes, and what the first one called background may be lesion
             mask = np.where(weak_label == 0, 0, mask)
-        if self.converted_dataset_folder is not None:
-            options = {"grid": read_grid(weak_label_file), "ignore_label": label_manager.ignore_label}
-            kept = kept_voxels(self.converted_dataset_folder, case, weak_label, **options)
+        if "lesions" in record:
+            kept = kept_voxels(weak_label, record, read_grid(weak_label_file), ignore_label=ignore_label)
             mask = np.where(kept, weak_label, mask)
         mask = mask.astype(np.uint8)
         self._write_mask(case, mask, properties)
@@ -111,7 +110,7 @@ def write_pseudo_masks(
     the network's opinion as its prior (:mod:`nnunetv2_simple.training.second_walk`).
 
     Painted voxels stay as painted, and what is ignored because lesions may be there that nobody annotated stays ignored
-    (:func:`nnunetv2_simple.training.second_walk.kept_voxels`).
+    (:func:`nnunetv2_simple.conversion.converted_case.kept_voxels`).
 
     What is labelled stays as labelled wherever the label is not, or no longer, the one that the conversion recorded:
     somebody has corrected it. The same holds with ``walk_again`` for cases whose images or points are not there; the

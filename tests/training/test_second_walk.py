@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support.conversion_cases import SHAPE, SPACING_ZYX_MM, channels_of, oblique_image, run, write, write_points
 
+from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.pseudo_mask import walk_again
-from nnunetv2_simple.training.second_walk import find_images_with_points, second_walk_mask
+from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
 
 LESIONS = {  # of case "two": overlapping boxes of different classes, and a second one of the first class
     "node1": [(1, 5, 4), (5, 5, 4), (3, 2, 4), (3, 8, 4), (3, 5, 1), (3, 5, 7)],
@@ -42,6 +43,14 @@ def dataset(tmp_path, monkeypatch):
     return tmp_path / "raw" / "Dataset077_Two"
 
 
+def images_of(dataset, case):
+    return images_with_points(dataset, case, read_record(dataset, case))
+
+
+def second_walk(dataset, case, network):
+    return second_walk_mask(images_of(dataset, case), read_record(dataset, case), network)
+
+
 @pytest.fixture
 def network():
     return np.random.default_rng(0).dirichlet((1, 1, 1), SHAPE).transpose(3, 0, 1, 2)
@@ -56,7 +65,7 @@ def test_every_lesion_walks_with_the_opinion_on_its_class_and_the_most_probable_
     }
     node, mass = np.maximum(walks["node1"], walks["node2"]), walks["mass1"]
     expected = np.select([(mass > 0.5) & (mass > node), node > 0.5], [2, 1], 0)
-    found = second_walk_mask(dataset, "two", network)
+    found = second_walk(dataset, "two", network)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.uint8
     assert np.count_nonzero((node > 0.5) & (mass > 0.5)), "without overlap this test is weaker than it should be"
@@ -64,23 +73,23 @@ def test_every_lesion_walks_with_the_opinion_on_its_class_and_the_most_probable_
 
 def test_images_with_points(dataset):
     images = [dataset / "imagesTr" / f"one_000{channel}.nii.gz" for channel in range(2)]
-    assert find_images_with_points(dataset, "one") == images
+    assert images_of(dataset, "one") == images
     images[1].unlink()
-    assert find_images_with_points(dataset, "one") == []
-    assert find_images_with_points(dataset, "three") == []
+    assert images_of(dataset, "one") == []
+    assert images_of(dataset, "three") == []
     (dataset / "provenance" / "two.json").write_text(json.dumps({"status": "failed", "files": [], "reason": "."}))
-    assert find_images_with_points(dataset, "two") == []
+    assert images_of(dataset, "two") == []
 
 
 def test_a_prediction_of_another_shape_is_refused(dataset, network):
     with pytest.raises(ValueError, match=r"\(9, 15, 13\).*\(9, 15, 12\)"):
-        second_walk_mask(dataset, "one", network[..., :-1])
+        second_walk(dataset, "one", network[..., :-1])
 
 
 def test_strokes_are_seeds_of_the_second_walk_too(dataset, network):
     file = dataset / "provenance" / "one.json"
     record = json.loads(file.read_text())
     record["lesions"][0]["strokes"] = [{"is_lesion": False, "points_zyx": [[5, 9, 7]]}]
-    before = second_walk_mask(dataset, "one", network)
+    before = second_walk(dataset, "one", network)
     file.write_text(json.dumps(record))
-    assert (before[5, 9, 7], second_walk_mask(dataset, "one", network)[5, 9, 7]) == (2, 0)
+    assert (before[5, 9, 7], second_walk(dataset, "one", network)[5, 9, 7]) == (2, 0)
