@@ -15,10 +15,10 @@ import SimpleITK as sitk
 from nnunetv2.paths import nnUNet_raw
 from scipy import ndimage
 
-from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.extreme_points.simulated_clicks import lesions_from_mask
 from nnunetv2_simple.images import read_volume, spacing_zyx_mm
+from nnunetv2_simple.nnunet.datasets import find_dataset
 from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask
 
 

@@ -23,10 +23,10 @@ from nnunetv2_simple.comparison.run import CommandError, check_trainers, run_mis
 from nnunetv2_simple.comparison.settings import Comparison
 from nnunetv2_simple.comparison.steps import shell_script
 from nnunetv2_simple.comparison.tables import write_tables
-from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.evaluation.metrics import TOLERANCE_MM
 from nnunetv2_simple.files import only_one, read_json, remove_partial_files, save_json_atomically
 from nnunetv2_simple.image_folders import foreground_labels
+from nnunetv2_simple.nnunet.datasets import find_dataset
 from nnunetv2_simple.report.page import write_report
 
 FIXED_SETTINGS = ("configuration", "plans", "length", "mirror", "images", "nnUNet_results")

@@ -14,8 +14,7 @@ from nnunetv2_simple.files import read_json
 from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.image_folders import foreground_labels
 from nnunetv2_simple.images import read_header
-
-SPLITS_FILE = "splits_final.json"
+from nnunetv2_simple.nnunet.datasets import SPLITS_FILE
 
 
 def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folders: Sequence[Path]) -> dict[str, str]:

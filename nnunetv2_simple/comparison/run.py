@@ -22,11 +22,13 @@ import torch
 from tqdm import tqdm
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.comparison.datasets import SPLITS_FILE, weak_splits
+from nnunetv2_simple.comparison.datasets import weak_splits
 from nnunetv2_simple.comparison.settings import Command, Comparison
-from nnunetv2_simple.comparison.steps import TRAINER_FOLDERS_VARIABLE, Step, searched_trainer_folders, steps
+from nnunetv2_simple.comparison.steps import Step, searched_trainer_folders, steps
 from nnunetv2_simple.comparison.training_state import is_trained, note_costs, num_epochs_done, read_costs
 from nnunetv2_simple.files import only_one, save_json_atomically, written_atomically
+from nnunetv2_simple.nnunet.datasets import SPLITS_FILE
+from nnunetv2_simple.nnunet.trainer_folder import TRAINER_FOLDERS_VARIABLE
 from nnunetv2_simple.nnunet.training_log import progress_line
 
 WATCHED_EVERY_S = 1.0

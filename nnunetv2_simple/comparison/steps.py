@@ -13,16 +13,16 @@ from pathlib import Path
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_simple.comparison.datasets import SPLITS_FILE, training_cases
+from nnunetv2_simple.comparison.datasets import training_cases
 from nnunetv2_simple.comparison.methods import Method
 from nnunetv2_simple.comparison.predictions import commands_to_resume, problem_of, running_folder
 from nnunetv2_simple.comparison.settings import Command, Comparison, Fold, Training, dataset_id
 from nnunetv2_simple.comparison.training_state import is_trained, not_to_resume_from, num_epochs_done
 from nnunetv2_simple.conversion.baselines import BASELINES
-from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
+from nnunetv2_simple.nnunet.datasets import SPLITS_FILE
+from nnunetv2_simple.nnunet.trainer_folder import TRAINER_FOLDERS_VARIABLE, named_trainer_folders, trainer_folder
 from nnunetv2_simple.training.seeding import SEED_VARIABLE
 
-TRAINER_FOLDERS_VARIABLE = "nnUNet_extTrainer"
 UNFINISHED = "_unfinished"  # beside the preprocessed data of a configuration while they are written
 
 
@@ -76,10 +76,7 @@ def shell_script(comparison: Comparison, report_command: Command) -> str:
 
 def searched_trainer_folders() -> str:
     """Return nnUNet_extTrainer as it is set, with the folder of this package's trainers added."""
-    folders = [folder for folder in os.environ.get(TRAINER_FOLDERS_VARIABLE, "").split(os.pathsep) if folder.strip()]
-    if trainer_folder() not in [Path(folder).resolve() for folder in folders]:
-        folders.append(str(trainer_folder()))
-    return os.pathsep.join(folders)
+    return os.pathsep.join(map(str, dict.fromkeys([*named_trainer_folders(), trainer_folder()])))
 
 
 # ---- datasets -------------------------------------------------------------------------------------------------------

@@ -18,11 +18,11 @@ from nnunetv2_simple.arguments import (
 from nnunetv2_simple.conversion.baselines import BASELINES, baseline_dataset_name, write_baseline
 from nnunetv2_simple.conversion.cases import WalkerImage
 from nnunetv2_simple.conversion.channel_names import CT, DEFAULT_CHANNELS
-from nnunetv2_simple.conversion.dataset_files import find_dataset
 from nnunetv2_simple.conversion.input_folders import find_cases, read_case_list
 from nnunetv2_simple.conversion.new_images_command import IMAGES_ONLY
 from nnunetv2_simple.conversion.new_images_command import main as write_new_images
 from nnunetv2_simple.conversion.options import add_common_options, check_dataset_ids, convert, progress_bar
+from nnunetv2_simple.nnunet.datasets import find_dataset
 
 EXAMPLES = (
     "# check everything, write nothing",

@@ -25,7 +25,6 @@ from pathlib import Path
 from nnunetv2_simple.conversion.case_files import convert_case
 from nnunetv2_simple.conversion.cases import IDENTIFIER, MAX_IDENTIFIER_LENGTH, Case, Conversion
 from nnunetv2_simple.conversion.dataset_files import (
-    SPLITS_FILE,
     is_own_dataset_json,
     locked,
     remove_dataset_json,
@@ -50,6 +49,7 @@ from nnunetv2_simple.conversion.record import (
     remove_case,
     reopen_case,
 )
+from nnunetv2_simple.nnunet.datasets import SPLITS_FILE
 from nnunetv2_simple.parallel import open_workers
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
 

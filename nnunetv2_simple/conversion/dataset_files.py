@@ -16,10 +16,9 @@ from nnunetv2_simple.conversion.cases import Case, Conversion
 from nnunetv2_simple.conversion.converted_case import image_files
 from nnunetv2_simple.conversion.record import difference, is_done, known_record
 from nnunetv2_simple.files import only_one, read_json, remove_partial_files, save_json_atomically
-from nnunetv2_simple.nnunet.datasets import SUBTRACTION
+from nnunetv2_simple.nnunet.datasets import SPLITS_FILE, SUBTRACTION
 from nnunetv2_simple.report.quality_page import write_page
 
-SPLITS_FILE = "splits_final.json"
 LOCK = ".lock"
 CONVERTED_BY = "nnunetv2_simple"
 UNANNOTATED = "unannotated"  # key of dataset.json: what is outside the neighbourhood of the boxes, where not background
@@ -32,19 +31,6 @@ def is_own_dataset_json(file: Path) -> bool:
         return read_json(file)["converted_by"].startswith(CONVERTED_BY + " ")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
-
-
-def find_dataset(number: int, raw: Path) -> Path:
-    """Return the folder of the raw dataset of an id.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    found = sorted(raw.glob(f"Dataset{number:03d}_*"))
-    if len(found) != 1:
-        names = [folder.name for folder in found] or "none"
-        raise ValueError(f"expected exactly one dataset of the id {number} in {raw}, got {names}")
-    return found[0]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnunetv2_simple.evaluation.metrics import dice
-from nnunetv2_simple.evaluation.quality_scores import evaluate_pseudo_mask
+from nnunetv2_simple.evaluation.quality_scores import evaluate_pseudo_mask, mean_of
 from nnunetv2_simple.evaluation.quality_warnings import annotation_sentences, case_warnings, lesion_warnings
 from nnunetv2_simple.extreme_points.box import LesionBox, in_voxels
 from nnunetv2_simple.extreme_points.points import along_axes
@@ -100,9 +100,9 @@ def measure_case(case: LabelledCase) -> dict:
     measures = {
         "num_lesions": len(measured),
         "sources": list(case.supervision) or sorted({lesion["source"] for lesion in measured}),
-        "foreground_fraction": _mean((boxed != 0) & (boxed != case.ignore_label)),
-        "unlabelled_fraction": _mean(boxed == case.ignore_label),
-        "background_fraction": _mean(boxed == 0),
+        "foreground_fraction": mean_of((boxed != 0) & (boxed != case.ignore_label)),
+        "unlabelled_fraction": mean_of(boxed == case.ignore_label),
+        "background_fraction": mean_of(boxed == 0),
         "foreground_ml": _volume_ml((case.label != 0) & (case.label != case.ignore_label), case.spacing_mm),
         "box_size_mm": max((lesion["box_size_mm"] for lesion in measured), key=np.prod, default=None),
         "core_fraction": _smallest(lesion["core_fraction"] for lesion in measured),
@@ -156,17 +156,17 @@ def measure_lesion(lesion: "Lesion", case: LabelledCase) -> dict:
         "source": str(lesion.source),
         "box_size_voxels": [side.stop - side.start for side in box.slices],
         "box_size_mm": _box_size_mm(lesion, case.spacing_mm),
-        "foreground_fraction": _mean(boxed == lesion.label),
-        "unlabelled_fraction": _mean(boxed == case.ignore_label),
-        "background_fraction": _mean(boxed == 0),
-        "other_label_fraction": _mean((boxed != 0) & (boxed != lesion.label) & (boxed != case.ignore_label)),
-        "scribble_fraction": _mean(scribbles[in_box]),
-        "core_fraction": _mean(foreground[in_box & (box.radius(region) <= CORE_RADIUS)]),
+        "foreground_fraction": mean_of(boxed == lesion.label),
+        "unlabelled_fraction": mean_of(boxed == case.ignore_label),
+        "background_fraction": mean_of(boxed == 0),
+        "other_label_fraction": mean_of((boxed != 0) & (boxed != lesion.label) & (boxed != case.ignore_label)),
+        "scribble_fraction": mean_of(scribbles[in_box]),
+        "core_fraction": mean_of(foreground[in_box & (box.radius(region) <= CORE_RADIUS)]),
         "foreground_ml": _volume_ml(foreground, case.spacing_mm),
         "reached_points": _count_reached(lesion.extreme_points - [side.start for side in region], foreground),
         "num_components": len(components),
         "largest_component_fraction": float(components.max() / components.sum()) if len(components) else None,
-        "grown_fraction": _mean(~scribbles[foreground]),
+        "grown_fraction": mean_of(~scribbles[foreground]),
         "contrast": _contrast(image[foreground], image[~in_box & (near == 0)]),
     }
     return measures | {"warnings": lesion_warnings(measures)}
@@ -206,10 +206,6 @@ def _contrast(foreground: np.ndarray, background: np.ndarray) -> float | None:
     pooled_std = np.sqrt((np.var(foreground, dtype=float) + np.var(background, dtype=float)) / 2)
     difference = np.mean(foreground, dtype=float) - np.mean(background, dtype=float)
     return float(difference / pooled_std) if pooled_std > 0 else None
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.mean(values)) if values.size else None
 
 
 def _smallest(values: Iterable[float | None]) -> float | None:

@@ -30,16 +30,16 @@ def evaluate_pseudo_mask(
     for foreground_label in sorted({*lesion_labels, *np.unique(reference).astype(int).tolist()} - {0}):
         foreground, truth = label == foreground_label, reference == foreground_label
         scores[str(foreground_label)] = {
-            "precision": _mean(truth[foreground]),
-            "recall": _mean(foreground[truth]),
+            "precision": mean_of(truth[foreground]),
+            "recall": mean_of(foreground[truth]),
             "dice": dice(foreground, truth) if foreground.any() or truth.any() else None,
         }
     means = {
-        name: _mean(np.array([score[name] for score in scores.values() if score[name] is not None]))
+        name: mean_of(np.array([score[name] for score in scores.values() if score[name] is not None]))
         for name in ("precision", "recall", "dice")
     }
-    return means | {"scribbles_inside_reference": _mean(reference[scribbles] != 0), "labels": scores}
+    return means | {"scribbles_inside_reference": mean_of(reference[scribbles] != 0), "labels": scores}
 
 
-def _mean(values: np.ndarray) -> float | None:
+def mean_of(values: np.ndarray) -> float | None:
     return float(values.mean()) if values.size else None

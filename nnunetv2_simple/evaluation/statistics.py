@@ -10,6 +10,17 @@ from nnunetv2_simple.evaluation.metrics import MEASURES
 NON_INFERIORITY_MARGIN = 0.03
 
 
+def evenly_chosen(cases: Sequence[str], number: int) -> list[str]:
+    """Return at most so many of the cases, evenly spaced in their order.
+
+    Example:
+        >>> evenly_chosen("abcde", 3)
+        ['a', 'c', 'e']
+    """
+    places = np.linspace(0, len(cases) - 1, min(len(cases), number)).round().astype(int)
+    return [cases[place] for place in places]
+
+
 def summarise(cases: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Return mean, standard deviation (of the population: divided by the number of cases) and median of each measure.
 

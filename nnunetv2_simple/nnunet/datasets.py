@@ -7,6 +7,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 
 from nnunetv2_simple.files import read_json
 
+SPLITS_FILE = "splits_final.json"
 SUBTRACTION = "subtraction_channel"  # key of dataset.json: of which two channels the last one is the difference
 
 
@@ -20,6 +21,19 @@ def dataset_name(dataset: str | int) -> str:
         return str(maybe_convert_to_dataset_name(dataset))
     except RuntimeError as error:
         raise ValueError(str(error)) from error
+
+
+def find_dataset(number: int, folder: Path) -> Path:
+    """Return the folder of the dataset of an id in one of nnU-Net's folders.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    found = sorted(folder.glob(f"Dataset{number:03d}_*"))
+    if len(found) != 1:
+        names = [dataset.name for dataset in found] or "none"
+        raise ValueError(f"expected exactly one dataset of the id {number} in {folder}, got {names}")
+    return found[0]
 
 
 def images_of_dataset(dataset: str | int) -> tuple[list[str], str, tuple[int, int] | None]:

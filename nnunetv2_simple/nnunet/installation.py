@@ -2,18 +2,15 @@
 
 import importlib
 import io
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
-from nnunetv2_simple.nnunet.trainer_folder import is_linked, link_file, trainer_folder
+from nnunetv2_simple.nnunet.trainer_folder import is_linked, link_file, named_trainer_folders, trainer_folder
 
-TRAINER_FOLDERS = "nnUNet_extTrainer"
 OLDEST_NNUNET = (2, 5, 2)
 FIRST_NNUNET_FOR_TORCH_2_6 = (2, 6, 0)
 FIRST_NNUNET_WITH_EXTERNAL_TRAINERS = (2, 8, 0)
@@ -81,17 +78,16 @@ def _check_nnunet(torch_version: tuple[int, ...]) -> Finding:
 def _check_trainers() -> Finding:
     """Look at how nnU-Net is told about the trainers, then let it look for one."""
     knows_variable = _numbers(version("nnunetv2")) >= FIRST_NNUNET_WITH_EXTERNAL_TRAINERS
-    named = [Path(folder).resolve() for folder in os.environ.get(TRAINER_FOLDERS, "").split(os.pathsep) if folder]
     try:
         linked = is_linked()
     except FileExistsError as error:
         return Finding("trainers", str(error), f"move {link_file()} away")
     if linked:
         found = f"linked by {link_file()}"
-    elif knows_variable and trainer_folder() in named:
+    elif knows_variable and trainer_folder() in named_trainer_folders():
         found = "named by nnUNet_extTrainer"
     elif knows_variable:
-        found = f"nnUNet_extTrainer names {[str(folder) for folder in named] or 'no folder'}"
+        found = f"nnUNet_extTrainer names {list(map(str, named_trainer_folders())) or 'no folder'}"
         return Finding("trainers", found, "export nnUNet_extTrainer=$(nnUNetv2_simple_trainers), or append it with ':'")
     else:
         found = "nnunetv2 before 2.8.0 does not know nnUNet_extTrainer"

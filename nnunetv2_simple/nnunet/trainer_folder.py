@@ -17,6 +17,7 @@ from nnunetv2_simple import trainers
 from nnunetv2_simple.arguments import command_parser
 from nnunetv2_simple.files import written_atomically
 
+TRAINER_FOLDERS_VARIABLE = "nnUNet_extTrainer"
 # nnU-Net imports this module whatever trainer it looks for, so it must not fail. It is the same in every version, so
 # that links survive upgrades: a file of any other content is somebody's own.
 LINK = '''"""Hands the trainers of nnunetv2_simple to nnU-Net.
@@ -34,6 +35,12 @@ except Exception as error:
     if getattr(error, "name", None) != "nnunetv2_simple":  # otherwise it was uninstalled
         warnings.warn(f"The trainers of nnunetv2_simple cannot be imported: {type(error).__name__}: {error}")
 '''
+
+
+def named_trainer_folders() -> list[Path]:
+    """Return the folders that the environment variable nnUNet_extTrainer names."""
+    names = os.environ.get(TRAINER_FOLDERS_VARIABLE, "").split(os.pathsep)
+    return [Path(name).resolve() for name in names if name.strip()]
 
 
 def trainer_folder() -> Path:

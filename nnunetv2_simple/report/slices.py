@@ -7,6 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_simple.evaluation.metrics import dice
+from nnunetv2_simple.evaluation.statistics import evenly_chosen
 from nnunetv2_simple.images import spacing_zyx_mm
 from nnunetv2_simple.report.cases import pictured_cases, read_array_like, read_case, read_image
 from nnunetv2_simple.report.data import Comparison, UnavailableError, worst_median_best
@@ -156,7 +157,7 @@ def gallery(comparison: Comparison) -> dict:
     fold = main["folds"][comparison.pictured_fold(main)]
     ordered = sorted(fold["cases"], key=lambda case: fold["cases"][case]["dice"])
     pictures, missing = [], []
-    for identifier in _spread(ordered, MAX_IN_GALLERY):
+    for identifier in evenly_chosen(ordered, MAX_IN_GALLERY):
         try:
             panels, _ = _test_case_panels(comparison, identifier, [main])
             pictures.append((panels[-1][0], identifier, panels[-1][2]))
@@ -206,9 +207,9 @@ def _choose(
 ) -> tuple[dict[str, str], int]:
     """Choose three training cases; return the rank of each, and among how many they were chosen (0: not by Dice)."""
     if references is None:
-        return dict.fromkeys(_spread(list(files), 3), ""), 0
+        return dict.fromkeys(evenly_chosen(list(files), 3), ""), 0
     scores = {}
-    for case in _spread([case for case in files if case in references], MAX_RATED):
+    for case in evenly_chosen([case for case in files if case in references], MAX_RATED):
         try:
             reference = read_image(references[case])
             mask = read_array_like(reference, references[case], files[case])
@@ -217,12 +218,6 @@ def _choose(
         scores[case] = mean_dice(mask, sitk.GetArrayFromImage(reference), foreground)
     known = {case: score for case, score in scores.items() if score is not None}
     return worst_median_best(known), len(known)
-
-
-def _spread(cases: Sequence[str], number_of: int) -> list[str]:
-    """Return that many cases, evenly spread over all."""
-    places = np.linspace(0, len(cases) - 1, min(number_of, len(cases))).round().astype(int)
-    return [cases[place] for place in places]
 
 
 def mean_dice(mask: np.ndarray, reference: np.ndarray, foreground: Sequence[int]) -> float | None:

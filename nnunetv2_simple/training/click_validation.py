@@ -42,12 +42,6 @@ def cases_with_clicks(converted_folder: Path | None, cases: Sequence[str]) -> li
     return [case for case, r in records.items() if "lesions" in r and PAINTED not in r.get("supervision", ())]
 
 
-def evenly_chosen(cases: Sequence[str], most: int = MAX_CASES) -> list[str]:
-    """Return at most so many of the cases, evenly spaced in their order."""
-    chosen = np.linspace(0, len(cases) - 1, min(len(cases), most)).round().astype(int)
-    return [cases[index] for index in chosen]
-
-
 def score_case_by_clicks(record: Mapping, grid: sitk.Image, prediction: np.ndarray) -> dict:
     """Score a prediction against the recorded clicks of its case.
 

@@ -26,6 +26,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.evaluation.click_scores import CLICK_SCORE, summarise_clicks
+from nnunetv2_simple.evaluation.statistics import evenly_chosen
 from nnunetv2_simple.files import save_json_atomically, written_atomically
 from nnunetv2_simple.nnunet.training_log import MIN_PROPAGATED_SHARE, PHASE_IN_LOG
 from nnunetv2_simple.nnunet.versions import logged_values
@@ -40,10 +41,10 @@ from nnunetv2_simple.training.checks import (
     refuse_unsupported,
 )
 from nnunetv2_simple.training.click_validation import (
+    MAX_CASES,
     cases_with_clicks,
     choice_of_best,
     describe,
-    evenly_chosen,
 )
 from nnunetv2_simple.training.feature_tap import FeatureTap, unwrap
 from nnunetv2_simple.training.phase_loss import PartialCrossEntropyLoss, PhaseLoss
@@ -325,10 +326,10 @@ class PhasedTrainer(PseudoMaskTrainer):
         chooses = self.best_by == "clicks" and (ends or epoch % self.epochs_between_click_scores == 0)
         if phase.labels != "weak" or not (chooses or ends and not is_last):
             return float("nan")
-        cases = evenly_chosen(cases_with_clicks(self._converted_dataset(), sorted(self.do_split()[1])))
+        cases = cases_with_clicks(self._converted_dataset(), sorted(self.do_split()[1]))
         if not cases:
             return float("nan")
-        summary = summarise_clicks(self.score_by_clicks(cases))
+        summary = summarise_clicks(self.score_by_clicks(evenly_chosen(cases, MAX_CASES)))
         when = f"after phase {phase.name}" if ends else f"in phase {phase.name}"
         self.print_to_log_file(f"Validation by clicks {when}: {describe(summary)}")
         return summary[CLICK_SCORE]

@@ -25,7 +25,7 @@ from nnunetv2_simple.comparison.datasets import (
     walker_channel,
     weak_splits,
 )
-from nnunetv2_simple.conversion.dataset_files import find_dataset
+from nnunetv2_simple.nnunet.datasets import find_dataset
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from support.nnunet_environment import PLANS, NNUNetEnvironment, build_environment
 
 from nnunetv2_simple.conversion.record import read_record
+from nnunetv2_simple.evaluation.statistics import evenly_chosen
 from nnunetv2_simple.images import read_grid
 from nnunetv2_simple.nnunet.versions import logged_values
-from nnunetv2_simple.training.click_validation import cases_with_clicks, evenly_chosen, score_case_by_clicks
+from nnunetv2_simple.training.click_validation import cases_with_clicks, score_case_by_clicks
 
 BEST = "checkpoint_best.pth"
 
