@@ -13,6 +13,7 @@ from nnunetv2_simple import __version__
 
 DEFAULT_CLASS = "tumor"
 HELP_WIDTH = 100
+MAX_NAMED = 20  # of which the same is said
 
 
 def command_parser(description: str, *examples: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -60,10 +61,22 @@ def add_option(parser: argparse.ArgumentParser, name: str, help: str, **options)
     parser.add_argument(*names, help=f"[OPTIONAL] {help}", **options)
 
 
+def add_flag(parser: argparse.ArgumentParser, name: str, help: str) -> None:
+    """Add a switch such as --dry-run, also understood as --dry_run and -dry_run."""
+    spelled = name.replace("-", "_")
+    parser.add_argument(f"--{name}", f"--{spelled}", f"-{spelled}", action="store_true", help=f"[OPTIONAL] {help}")
+
+
 def add_num_processes(parser: argparse.ArgumentParser, what: str) -> None:
     """Add -np, which is nnU-Net's own number of processes unless it is given."""
     what += f". Default: nnUNet_def_n_proc, which is {default_num_processes} here"
     parser.add_argument("-np", "--np", type=int, default=default_num_processes, help=f"[OPTIONAL] {what}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a line of output, of very many the first twenty."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
 
 
 def as_typed(value) -> str:

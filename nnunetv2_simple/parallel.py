@@ -27,6 +27,11 @@ def _raise_killed(item) -> None:
     raise ConnectionError(f"a worker process was killed (out of memory?) while working on {str(item)[:200]}")
 
 
+def reason_of(error: Exception) -> str:
+    """Return why an item failed; errors that were not foreseen are named by their type as well."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
 @contextmanager
 def open_workers(*, num_processes: int = 1, dask_scheduler: str | None = None) -> Iterator[Callable]:
     """Provide ``run(function, items)``, which yields (item, function(item)) in the order in which they finish.

@@ -22,6 +22,7 @@ from nnunetv2_simple.annotate.session import Session
 from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.evidence import NPZ, read_evidence
 from nnunetv2_simple.images import IMAGE_FILE_ENDINGS
+from nnunetv2_simple.parallel import reason_of
 
 MAX_KEPT = 3  # cases whose images stay in memory
 
@@ -50,7 +51,7 @@ class Work:
             try:
                 then(self._channels(case), "")
             except Exception as error:  # whatever is wrong with one image, the others go on
-                then(None, str(error) or type(error).__name__)
+                then(None, reason_of(error))
 
         self._thread.submit(read)
 
@@ -85,7 +86,7 @@ class Work:
                         then(key, mask, "", None)
                         found[key] = mask
             except Exception as error:  # such as an image that is constant there: said on the page
-                then(key, None, str(error) or type(error).__name__, None)
+                then(key, None, reason_of(error), None)
         if number == self._newest:
             shown = [found[key] for key in session.complete_keys() if key in found]
             then("", None, "", mask_warnings(shown, channels, walker_image, ignore_label=session.ignore_label))
@@ -120,7 +121,7 @@ class Work:
                 disagreement = disagreement_of(label, other, **options)
             then(identifier, found, disagreement)
         except Exception as error:  # a case that cannot be judged is one to look at
-            then(identifier, [str(error) or type(error).__name__], None)
+            then(identifier, [reason_of(error)], None)
 
     def _evidence_file(self, identifier: str) -> Path | None:
         endings = (*IMAGE_FILE_ENDINGS, NPZ) if self._evidence is not None else ()

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 
-from nnunetv2_simple.arguments import add_num_processes, add_option, command_parser, existing_folder
+from nnunetv2_simple.arguments import add_flag, add_num_processes, add_option, command_parser, existing_folder
 from nnunetv2_simple.comparison.datasets import (
     check_datasets,
     dataset_json,
@@ -60,16 +60,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add_option(parser, "line_every_s", "Seconds between lines of progress in a log or pipe", type=float, default=30.0)
     add_num_processes(parser, "Processes for preprocessing, prediction and scoring")
     add_option(parser, "disable_tta", "Predict without mirroring: faster, less accurate", action="store_true")
-    parser.add_argument(
-        *("--print-commands", "--print_commands", "-print_commands"),
-        action="store_true",
-        help="[OPTIONAL] Print what is missing as a shell script of nnU-Net's commands, and run nothing",
-    )
-    parser.add_argument(
-        *("--report-only", "--report_only", "-report_only"),
-        action="store_true",
-        help="[OPTIONAL] Score and report the predictions that are there, without training and predicting",
-    )
+    add_flag(parser, "print-commands", "Print the missing steps as a shell script of nnU-Net's commands, run nothing")
+    add_flag(parser, "report-only", "Score and report existing predictions, without training and predicting")
     return parser.parse_args(argv)
 
 

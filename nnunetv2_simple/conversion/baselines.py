@@ -34,7 +34,7 @@ from nnunetv2_simple.conversion.dataset_files import (
 from nnunetv2_simple.extreme_points.box import LesionBox
 from nnunetv2_simple.files import read_json, remove_partial_files, save_json_atomically, written_atomically
 from nnunetv2_simple.images import image_like, read_volume, spacing_zyx_mm, write_image
-from nnunetv2_simple.parallel import open_workers
+from nnunetv2_simple.parallel import open_workers, reason_of
 from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks
 from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
 
@@ -168,7 +168,7 @@ def _try_to_label(case: str, *, converted: Path, folder: Path, provenance: dict)
         with written_atomically(_label_file(folder, case)) as beside:
             write_image(image_like(label.astype(np.uint8), like), str(beside))
     except Exception as error:  # whatever happens to one case must not stop the others
-        return str(error) or type(error).__name__
+        return reason_of(error)
     return None
 
 

@@ -50,7 +50,7 @@ from nnunetv2_simple.conversion.record import (
     reopen_case,
 )
 from nnunetv2_simple.nnunet.datasets import SPLITS_FILE
-from nnunetv2_simple.parallel import open_workers
+from nnunetv2_simple.parallel import open_workers, reason_of
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER
 
 KILLED = "its worker process was killed (out of memory?); the same command with fewer worker processes tries again"
@@ -327,10 +327,8 @@ def _try_to_convert(case: Case, *, conversion: Conversion) -> str | None:
     """Convert a case; return why it could not be converted, if so."""
     try:
         convert_case(case, conversion)
-    except ValueError as error:
-        return str(error)
     except Exception as error:  # whatever happens to one case must not stop the others
-        return f"{type(error).__name__}: {error}"
+        return reason_of(error)
     return None
 
 
@@ -340,4 +338,4 @@ def _examine(case: Case, *, conversion: Conversion) -> tuple[list[str], list[str
     except CaseError as error:
         return error.problems, []
     except Exception as error:  # as above
-        return [f"{type(error).__name__}: {error}"], []
+        return [reason_of(error)], []

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from nnunetv2_simple.arguments import MAX_NAMED, listed
 from nnunetv2_simple.conversion.cases import Case
 from nnunetv2_simple.evidence import NPZ
 from nnunetv2_simple.extreme_points.annotation import error_context
@@ -15,7 +16,6 @@ from nnunetv2_simple.images import image_file_ending
 
 DETACHED_DATA = (".raw", ".zraw")  # of .mhd
 SLICER_SEGMENTATION = ".seg"  # before the file ending
-MAX_NAMED = 20
 ANNOTATION_NAMES = (
     "The annotations of an image <case>_0000.nii.gz are called <case>.mrk.json, <case>.<name>.json, ... and lie in the "
     "folder itself."
@@ -162,10 +162,9 @@ def _warn_of_masks(
         others = [str(file) for file in files_below(masks, ignored=[*folders, *used])]
         _warn_of_unused(others, f"is the dense mask of no image in {images}", MASK_NAMES, images)
     if clicked := [case for case in mask_files_of if case in annotation_files]:
-        more = f" and {len(clicked) - MAX_NAMED} more" if len(clicked) > MAX_NAMED else ""
         print(
-            f"WARNING {masks}: the dense masks of these cases make no label, because the cases are annotated in "
-            f"{annotations}, and are kept as references: {', '.join(clicked[:MAX_NAMED])}{more}",
+            f"WARNING {masks}: the dense masks of these cases make no label, as the cases are annotated in "
+            f"{annotations}; they are kept as references: {listed(clicked)}",
             file=sys.stderr,
         )
 

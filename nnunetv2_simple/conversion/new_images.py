@@ -14,7 +14,7 @@ from nnunetv2_simple.conversion.case_files import FILE_ENDING, channels_to_write
 from nnunetv2_simple.conversion.cases import Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.loading import load_case
 from nnunetv2_simple.files import remove_partial_files, written_atomically
-from nnunetv2_simple.parallel import open_workers
+from nnunetv2_simple.parallel import open_workers, reason_of
 
 FILE_ENDINGS = (FILE_ENDING, ".nii", ".mha", ".nrrd")  # read by nnU-Net, in one file, written by SimpleITK
 
@@ -98,8 +98,6 @@ def _try_to_write(case: Case, *, conversion: Conversion, file_ending: str) -> tu
             for name, channel in zip(names, channels_to_write(loaded, conversion), strict=True):
                 beside = whole_case.enter_context(written_atomically(folder / name))
                 write_checked(channel, beside, name=str(folder / name))
-    except ValueError as error:
-        return [str(error)], []
     except Exception as error:  # whatever happens to one case must not stop the others
-        return [f"{type(error).__name__}: {error}"], []
+        return [reason_of(error)], []
     return [], list(loaded.warnings)

@@ -11,7 +11,7 @@ import numpy as np
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from tqdm import tqdm
 
-from nnunetv2_simple.arguments import add_num_processes, add_option, parse_labels
+from nnunetv2_simple.arguments import add_flag, add_num_processes, add_option, listed, parse_labels
 from nnunetv2_simple.conversion.cases import DEFAULT_RECIPE, Case, Conversion, WalkerImage
 from nnunetv2_simple.conversion.convert import (
     annotation_warnings_of,
@@ -31,7 +31,6 @@ from nnunetv2_simple.pseudo_mask.scribbles import RECIPES
 from nnunetv2_simple.report.quality_page import QUALITY_FOLDER, describe_outside
 
 DEFAULT_MARGIN_MM = 10.0
-MAX_NAMED = 20  # cases of which the same is said
 MAX_WORST, MAX_LINE = 5, 200  # pseudo-masks to look at first; characters of what is said of each
 
 
@@ -108,11 +107,7 @@ def add_common_options(
         "Cases to leave out: identifiers, or text files with one per line, as the quality page saves them",
         nargs="+",
     )
-    parser.add_argument(
-        *("--dry-run", "--dry_run", "-dry_run"),
-        action="store_true",
-        help="[OPTIONAL] Check all input, report every problem and warning, and write nothing",
-    )
+    add_flag(parser, "dry-run", "Check all input, report every problem and warning, and write nothing")
 
 
 def convert(
@@ -168,7 +163,7 @@ def excluded_cases(words: Sequence[str], identifiers: Sequence[str]) -> set[str]
             names = read_case_list(Path(word))
         if unknown := [name for name in names if name not in identifiers]:
             where = f" in {word}" if names != [word] else ", which is no file either"
-            raise ValueError(f"-exclude: there is no case {', '.join(unknown[:MAX_NAMED])}{where}")
+            raise ValueError(f"-exclude: there is no case {listed(unknown)}{where}")
         excluded.update(names)
     return excluded
 
@@ -300,8 +295,7 @@ def by_sentence(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]
         for sentence in sentences:
             cases.setdefault(sentence, []).append(identifier)
     for sentence, identifiers in cases.items():
-        more = f" and {len(identifiers) - MAX_NAMED} more" if len(identifiers) > MAX_NAMED else ""
-        yield ", ".join(identifiers[:MAX_NAMED]) + more, sentence
+        yield listed(identifiers), sentence
 
 
 def progress_bar(what: str) -> Callable[[Sequence, Iterator], Iterator]:

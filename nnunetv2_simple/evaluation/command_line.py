@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_simple.arguments import command_parser, parse_labels
+from nnunetv2_simple.arguments import command_parser, listed, parse_labels
 from nnunetv2_simple.evaluation.click_scores import CASE_SCORES, CLICK_SCORE, score_clicks, summarise_clicks
 from nnunetv2_simple.extreme_points.annotation_files import find_annotations
 from nnunetv2_simple.extreme_points.lesions import read_lesions
@@ -66,7 +66,7 @@ def score_folder(predictions: Path, annotations: Path, labels: Mapping[str, int]
     found = prediction_files(predictions)
     annotation_files, others = find_annotations(annotations, list(found), other_inputs=[predictions])
     if missing := [case for case in found if case not in annotation_files]:
-        raise ValueError(f"no annotation in {annotations} for these predictions: {', '.join(missing[:20])}")
+        raise ValueError(f"no annotation in {annotations} for these predictions: {listed(missing)}")
     if others:
         print(f"WARNING {len(others)} annotations belong to no prediction, such as {others[0]}", file=sys.stderr)
     scores = {}

@@ -24,7 +24,7 @@ from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.paths import nnUNet_results
 
 from nnunetv2_simple import __version__
-from nnunetv2_simple.arguments import command_parser
+from nnunetv2_simple.arguments import add_flag, command_parser
 from nnunetv2_simple.files import PARTIAL, only_one
 from nnunetv2_simple.nnunet.datasets import dataset_name
 from nnunetv2_simple.nnunet.export_checkpoint import (
@@ -240,10 +240,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "-chk", default=FINAL, help=f"[OPTIONAL] Checkpoint; it is called {FINAL} in the export. Default: {FINAL}"
     )
-    parser.add_argument(
-        *("--with-validation", "--with_validation", "-with_validation"),
-        action="store_true",
-        help="[OPTIONAL] Include nnU-Net's validation scores, which name cases and folders of this machine",
+    add_flag(
+        parser, "with-validation", "Include nnU-Net's validation scores, which name cases and folders of this machine"
     )
     parser.add_argument("--overwrite", action="store_true", help="[OPTIONAL] Replace an existing zip file")
     return parser.parse_args(argv)

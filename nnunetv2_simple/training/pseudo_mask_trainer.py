@@ -39,7 +39,7 @@ from nnunetv2_simple.nnunet.versions import (
 from nnunetv2_simple.training.checks import MAX_NAMED, cases_without_points
 from nnunetv2_simple.training.click_validation import score_case_by_clicks
 from nnunetv2_simple.training.feature_tap import unwrap
-from nnunetv2_simple.training.pseudo_masks import write_pseudo_masks
+from nnunetv2_simple.training.pseudo_masks import predict_case, write_pseudo_masks
 from nnunetv2_simple.training.relabelled_dataset import (
     RelabelledDataset,
     WatchfulDataset,
@@ -217,8 +217,7 @@ class PseudoMaskTrainer(SeededTrainer):
 
         def score_own_share() -> None:
             for case in case_identifiers(dataset):
-                image, _, properties = load_preprocessed_case(dataset, case)
-                logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(image[:]))).cpu()
+                logits, properties = predict_case(predictor, dataset, case)
                 prediction = convert_predicted_logits_to_segmentation_with_correct_shape(
                     logits, self.plans_manager, self.configuration_manager, self.label_manager, properties
                 )

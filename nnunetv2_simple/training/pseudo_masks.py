@@ -92,6 +92,13 @@ class PseudoMaskWriter(NamedTuple):
             raise OSError(f"the pseudo-mask {self.file(case)} could not be written: {error}") from error
 
 
+def predict_case(predictor: nnUNetPredictor, dataset, case: str) -> tuple[torch.Tensor, dict]:
+    """Return the logits (classes, *spatial) of a preprocessed case, on the CPU, and its properties."""
+    image, _, properties = load_preprocessed_case(dataset, case)
+    logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(image[:])))
+    return logits.cpu(), properties
+
+
 def write_pseudo_masks(
     predictor: nnUNetPredictor,
     dataset,
@@ -154,13 +161,12 @@ def write_pseudo_masks(
     def predictions():
         for number, case in enumerate(missing, start=1):
             log(f"pseudo-mask {number}/{len(missing)}: predicting {case}")
-            image, _, properties = load_preprocessed_case(dataset, case)
-            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(image[:])))
+            logits, properties = predict_case(predictor, dataset, case)
             if not torch.isfinite(logits).all():
                 raise ValueError(
                     f"the network's prediction of {case} is NaN or infinite: the training has diverged, or its "
                     f"preprocessed image is damaged. Train anew with a lower learning rate"
                 )
-            yield case, logits.cpu(), properties
+            yield case, logits, properties
 
     in_background(writer.write, predictions(), num_processes=min(num_processes, len(missing)))
