@@ -25,7 +25,7 @@ from nnunetv2_simple import __version__
 from nnunetv2_simple.comparison.datasets import weak_splits
 from nnunetv2_simple.comparison.settings import Command, Comparison
 from nnunetv2_simple.comparison.steps import Step, searched_trainer_folders, steps
-from nnunetv2_simple.comparison.training_state import is_trained, note_costs, num_epochs_done, read_costs
+from nnunetv2_simple.comparison.training_state import is_trained, num_epochs_done, read_costs, save_costs
 from nnunetv2_simple.files import only_one, save_json_atomically, written_atomically
 from nnunetv2_simple.nnunet.datasets import SPLITS_FILE
 from nnunetv2_simple.nnunet.trainer_folder import TRAINER_FOLDERS_VARIABLE
@@ -77,7 +77,7 @@ def run_step(step: Step, comparison: Comparison, show: Callable[[str], None]) ->
     commands = step.commands_now()
     if step.training:
         known = read_costs(step.training) if num_epochs_done(step.training) else {}
-        note_costs(step.training, known | {"versions": versions_here(comparison.device)})
+        save_costs(step.training, known | {"versions": versions_here(comparison.device)})
         costs_file = step.training.costs_file
     for command in commands:
         if command[0] in FILE_COMMANDS:

@@ -67,7 +67,7 @@ def read_costs(training: Training) -> dict:
     return read_json(training.costs_file) if training.costs_file.is_file() else {}
 
 
-def note_costs(training: Training, costs: dict) -> None:
+def save_costs(training: Training, costs: dict) -> None:
     training.costs_file.parent.mkdir(parents=True, exist_ok=True)
     save_json_atomically(costs, training.costs_file)
 

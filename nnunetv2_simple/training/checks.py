@@ -50,7 +50,7 @@ def naming_plans_and_dataset_json(plans: dict) -> Iterator[None]:
         ) from error
 
 
-def refuse_damaged_plans(plans: dict, configuration: str, dataset_json: dict) -> None:
+def check_plans(plans: dict, configuration: str, dataset_json: dict) -> None:
     """Read all that nnU-Net's trainer needs of plans and dataset.json, except what the network is built from.
 
     Args:
@@ -71,7 +71,7 @@ def refuse_damaged_plans(plans: dict, configuration: str, dataset_json: dict) ->
         _ = chosen.batch_size, chosen.batch_dice
 
 
-def refuse_unsupported(trainer: nnUNetTrainer) -> None:
+def check_supported(trainer: nnUNetTrainer) -> None:
     """Refuse what nnU-Net can do and weak labels cannot.
 
     Raises:
@@ -91,7 +91,7 @@ def refuse_unsupported(trainer: nnUNetTrainer) -> None:
         )
 
 
-def refuse_labels_without_ignore(trainer: nnUNetTrainer, cases: Sequence[str]) -> None:
+def check_preprocessed_labels(trainer: nnUNetTrainer, cases: Sequence[str]) -> None:
     """Refuse cases preprocessed before their labels became what they are: nnU-Net's data loader would end with a
     KeyError.
 
@@ -130,7 +130,7 @@ def classes_without_foreground(trainer: nnUNetTrainer, cases: Sequence[str]) -> 
     return list(missing.values())
 
 
-def refuse_damaged_labels(trainer: nnUNetTrainer, label_file: Callable[[str], str], cases: Sequence[str]) -> None:
+def check_labels_readable(trainer: nnUNetTrainer, label_file: Callable[[str], str], cases: Sequence[str]) -> None:
     """Read the label of every case whole: nnU-Net would need those for validation only after the last epoch.
 
     Raises:
@@ -166,11 +166,11 @@ def cases_without_points(folder: Path, cases: Sequence[str], label_file: Callabl
     images = {case: images_with_points(folder, case, read_record(folder, case)) for case in cases}
     found = [(case, files, label_file(case)) for case, files in images.items() if files]
     num_processes = min(default_num_processes, len(found) // CASES_PER_PROCESS)
-    in_background(_refuse_unusable_images, found, num_processes=num_processes)
+    in_background(_check_images, found, num_processes=num_processes)
     return [case for case, files in images.items() if not files]
 
 
-def _refuse_unusable_images(case: str, files: Sequence[Path], label_file: str) -> None:
+def _check_images(case: str, files: Sequence[Path], label_file: str) -> None:
     for file in files:
         try:
             check_same_geometry(read_grid(label_file), read_volume(str(file)), names=(label_file, str(file)))
@@ -181,7 +181,7 @@ def _refuse_unusable_images(case: str, files: Sequence[Path], label_file: str) -
             ) from error
 
 
-def refuse_labels_out_of_range(batch: dict, highest_label: int, *, folder: str) -> None:
+def check_label_range(batch: dict, highest_label: int, *, folder: str) -> None:
     """Refuse a batch with labels that are none of the dataset's.
 
     Raises:

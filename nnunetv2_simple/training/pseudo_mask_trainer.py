@@ -309,7 +309,7 @@ class PseudoMaskTrainer(SeededTrainer):
             )
         )
         self._say_which_files_nobody_reads()
-        self._refuse_empty_pseudo_masks(dataset, label_folder)
+        self._check_pseudo_masks_not_empty(dataset, label_folder)
         return RelabelledDataset(dataset, label_folder, has_ignored=self._keeps_ignored_voxels)
 
     @property
@@ -326,7 +326,7 @@ class PseudoMaskTrainer(SeededTrainer):
                 f"have the name of the one it replaces, <case>{self.dataset_json['file_ending']}"
             )
 
-    def _refuse_empty_pseudo_masks(self, dataset, label_folder: str) -> None:
+    def _check_pseudo_masks_not_empty(self, dataset, label_folder: str) -> None:
         """Say which pseudo-masks are empty though their label is not; a network that finds no lesion has collapsed."""
         empty = []
         for case in case_identifiers(dataset):

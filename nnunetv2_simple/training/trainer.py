@@ -32,13 +32,13 @@ from nnunetv2_simple.nnunet.training_log import MIN_PROPAGATED_SHARE, PHASE_IN_L
 from nnunetv2_simple.nnunet.versions import logged_values
 from nnunetv2_simple.parallel import children_end_on_sigterm
 from nnunetv2_simple.training.checks import (
+    check_label_range,
+    check_labels_readable,
+    check_plans,
+    check_preprocessed_labels,
+    check_supported,
     classes_without_foreground,
     naming_plans_and_dataset_json,
-    refuse_damaged_labels,
-    refuse_damaged_plans,
-    refuse_labels_out_of_range,
-    refuse_labels_without_ignore,
-    refuse_unsupported,
 )
 from nnunetv2_simple.training.click_validation import (
     MAX_CASES,
@@ -88,9 +88,9 @@ class PhasedTrainer(PseudoMaskTrainer):
     @wraps(nnUNetTrainer.__init__)
     def __init__(self, *args, **kwargs):
         given = inspect.signature(nnUNetTrainer.__init__).bind(self, *args, **kwargs).arguments
-        refuse_damaged_plans(given["plans"], given["configuration"], given["dataset_json"])
+        check_plans(given["plans"], given["configuration"], given["dataset_json"])
         super().__init__(*args, **kwargs)
-        refuse_unsupported(self)
+        check_supported(self)
         self.num_epochs = sum(phase.num_epochs for phase in self.phases)
         self._nnunets_oversampling = self.oversample_foreground_percent
         self._feature_tap: FeatureTap | None = None
@@ -255,10 +255,10 @@ class PhasedTrainer(PseudoMaskTrainer):
             ) from error
         cases_with_clicks(self._converted_dataset(), validation)  # a record that cannot be read is named now
         cases = sorted({*training, *validation})
-        refuse_labels_without_ignore(self, cases)
+        check_preprocessed_labels(self, cases)
         if empty := classes_without_foreground(self, training):
             self.print_to_log_file(f"WARNING: no training case has a voxel of the class {', '.join(empty)}")
-        refuse_damaged_labels(self, self._weak_label_file, cases)
+        check_labels_readable(self, self._weak_label_file, cases)
         if any(phase.walks_again for phase in self.phases) and self._lacks_pseudo_masks():
             self._say_where_pseudo_masks_come_from()
 
@@ -280,7 +280,7 @@ class PhasedTrainer(PseudoMaskTrainer):
     def _seen_by_loss(self, batch: dict) -> dict:
         """Show the image to the loss, which nnU-Net shows output and target only."""
         folder = self.preprocessed_dataset_folder
-        refuse_labels_out_of_range(batch, self.label_manager.ignore_label, folder=folder)
+        check_label_range(batch, self.label_manager.ignore_label, folder=folder)
         batch["data"] = self.loss.image = batch["data"].to(self.device, non_blocking=True)
         return batch
 
@@ -290,7 +290,7 @@ class PhasedTrainer(PseudoMaskTrainer):
             outputs_of_all = [None] * dist.get_world_size()
             dist.all_gather_object(outputs_of_all, train_outputs)
             train_outputs = [output for outputs in outputs_of_all for output in outputs]
-        self._refuse_diverged(train_outputs)
+        self._check_finite(train_outputs)
         for key in LOGGED_TERMS:
             values = [output[key] for output in train_outputs if np.isfinite(output.get(key, np.nan))]
             mean = float(np.mean(values)) if values else float("nan")
@@ -298,7 +298,7 @@ class PhasedTrainer(PseudoMaskTrainer):
             if values:
                 self.print_to_log_file(key, f"{mean:.4f}")
 
-    def _refuse_diverged(self, train_outputs: list[dict]) -> None:
+    def _check_finite(self, train_outputs: list[dict]) -> None:
         """Count the losses that are not finite; end the training, before anything is saved, if it cannot recover."""
         num_lost = sum(not np.isfinite(output["loss"]) for output in train_outputs)
         if num_lost:

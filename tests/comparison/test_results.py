@@ -23,7 +23,7 @@ from support.comparison_files import (
 from nnunetv2_simple.comparison.methods import METHODS, choose_methods
 from nnunetv2_simple.comparison.results import collect_results, score_predictions, scores_of
 from nnunetv2_simple.comparison.tables import markdown_table, write_tables
-from nnunetv2_simple.comparison.training_state import note_costs
+from nnunetv2_simple.comparison.training_state import save_costs
 
 VOXEL_ML = 0.7 * 1.5 * 3.0 / 1000
 
@@ -50,7 +50,7 @@ def results(comparison):
     age(write_checkpoint(comparison.checkpoint(method, 0), num_epochs=2), 100)
     training = comparison.training(method, 0)
     write_json(training.folder / "debug.json", {"num_epochs": "4", "num_iterations_per_epoch": "50"})
-    note_costs(training, {"peak_memory_mb": 10.5, "peak_memory_of": "GPU"})
+    save_costs(training, {"peak_memory_mb": 10.5, "peak_memory_of": "GPU"})
     said = []
     scores = score_predictions(comparison, said.append)
     assert not said

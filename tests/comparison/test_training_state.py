@@ -4,7 +4,7 @@ import pytest
 from support.comparison_files import make_comparison, truncate, write_checkpoint, write_environment, write_json
 
 from nnunetv2_simple.comparison.settings import Training
-from nnunetv2_simple.comparison.training_state import cost, is_trained, not_to_resume_from, note_costs, num_epochs_done
+from nnunetv2_simple.comparison.training_state import cost, is_trained, not_to_resume_from, num_epochs_done, save_costs
 from nnunetv2_simple.nnunet.training_log import SEED_IN_LOG
 
 
@@ -100,7 +100,7 @@ def test_cost_counts_the_epochs_until_the_checkpoint(training):
     phases += "Phase(name='finetune', num_epochs=7, num_iterations_per_epoch=6, num_val_iterations_per_epoch=1))"
     debug = {"num_epochs": "9", "num_iterations_per_epoch": "4", "phases": phases}
     write_json(training.folder / "debug.json", debug)
-    note_costs(training, {"peak_memory_mb": 123.0, "peak_memory_of": "GPU"})
+    save_costs(training, {"peak_memory_mb": 123.0, "peak_memory_of": "GPU"})
     assert cost(training, training.folder / "checkpoint_train.pth") == {
         "training_s": 30.0,
         "num_iterations": 14,

@@ -18,7 +18,7 @@ from support.nnunet_environment import PLANS, NNUNetEnvironment, build_environme
 from support.plain_trainers import LABELS, batch, make_trainer, nnunet_folders, plans  # noqa: F401
 
 from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
-from nnunetv2_simple.training.checks import refuse_labels_out_of_range
+from nnunetv2_simple.training.checks import check_label_range
 from nnunetv2_simple.training.pseudo_masks import PseudoMaskWriter
 
 
@@ -165,7 +165,7 @@ def test_labels_that_are_none_of_the_datasets_name_the_cases(label):
     broken = batch()
     broken["target"][0][0, 0, 2, 3, 4] = label
     with pytest.raises(ValueError, match="labels of a case must be 0 to 2, but one of one, two in the/folder has"):
-        refuse_labels_out_of_range(broken, 2, folder="the/folder")
+        check_label_range(broken, 2, folder="the/folder")
     with pytest.raises(ValueError, match="one of one, two"):
         trainer = make_trainer()
         trainer.initialize()
@@ -173,8 +173,8 @@ def test_labels_that_are_none_of_the_datasets_name_the_cases(label):
 
 
 def test_labels_of_the_dataset_are_accepted():
-    refuse_labels_out_of_range(batch(), 2, folder="")
-    refuse_labels_out_of_range(batch() | {"target": batch()["target"][0]}, 2, folder="")
+    check_label_range(batch(), 2, folder="")
+    check_label_range(batch() | {"target": batch()["target"][0]}, 2, folder="")
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from support.plain_trainers import make_trainer, nnunet_folders, plans  # noqa: 
 from nnunetv2_simple import files
 from nnunetv2_simple.training import pseudo_mask_trainer
 from nnunetv2_simple.training.checks import (
+    check_labels_readable,
+    check_preprocessed_labels,
     classes_without_foreground,
-    refuse_damaged_labels,
-    refuse_labels_without_ignore,
 )
 from nnunetv2_simple.training.pseudo_masks import write_pseudo_masks
 
@@ -94,7 +94,7 @@ def three_cases(tmp_path, monkeypatch):
 def test_an_empty_pseudo_mask_is_named(trainer, three_cases):
     dataset, empty = three_cases
     empty.add("b")
-    trainer._refuse_empty_pseudo_masks(dataset, "")
+    trainer._check_pseudo_masks_not_empty(dataset, "")
     assert "1 of 3 pseudo-masks have no foreground though the labels of their cases do: b." in log_of(trainer)
 
 
@@ -102,7 +102,7 @@ def test_a_network_that_finds_no_lesion_ends_the_training(trainer, three_cases):
     dataset, empty = three_cases
     empty.update("ac")
     with pytest.raises(ValueError, match="2 of 3 pseudo-masks have no foreground .*: a, c"):
-        trainer._refuse_empty_pseudo_masks(dataset, "")
+        trainer._check_pseudo_masks_not_empty(dataset, "")
 
 
 def test_files_that_nobody_reads_are_named(trainer, monkeypatch):
@@ -157,8 +157,8 @@ def test_labels_that_are_missing_or_end_early_are_named_before_the_first_epoch(t
     content = (tmp_path / "c.nii.gz").read_bytes()
     (tmp_path / "c.nii.gz").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"labels of 2 cases .*a\.nii\.gz.*c\.nii\.gz"):
-        refuse_damaged_labels(None, lambda case: str(tmp_path / f"{case}.nii.gz"), "abc")
-    refuse_damaged_labels(None, lambda case: str(tmp_path / f"{case}.nii.gz"), "b")
+        check_labels_readable(None, lambda case: str(tmp_path / f"{case}.nii.gz"), "abc")
+    check_labels_readable(None, lambda case: str(tmp_path / f"{case}.nii.gz"), "b")
 
 
 @pytest.mark.parametrize("name", ["b.b2nd", "b_seg.b2nd", "b.pkl"])
@@ -170,9 +170,9 @@ def test_preprocessed_files_that_end_early_are_named(name, share, tmp_path):
     trainer = SimpleNamespace(
         preprocessed_dataset_folder=str(tmp_path), label_manager=SimpleNamespace(all_labels=[0, 1]), dataset_json={}
     )
-    refuse_labels_without_ignore(trainer, "a")
+    check_preprocessed_labels(trainer, "a")
     with pytest.raises(ValueError, match=f"case b in {tmp_path} cannot be read"):
-        refuse_labels_without_ignore(trainer, "ab")
+        check_preprocessed_labels(trainer, "ab")
 
 
 # --------------------------------------------------------------------------------------------------- several at once
