@@ -22,7 +22,6 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json, save_json
 from measuring import device_name, marked, timed
 from nnunetv2.configuration import default_num_processes
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from tqdm import tqdm
 
@@ -30,8 +29,9 @@ from nnunetv2_simple.demo.demo import executable
 from nnunetv2_simple.demo.phantom import generate_phantom, write_phantom
 from nnunetv2_simple.nnunet.small_plans import SMALL_PLANS
 from nnunetv2_simple.nnunet.trainer_folder import trainer_folder
-from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
+from nnunetv2_simple.nnunet.versions import open_dataset
 from nnunetv2_simple.training.phases import first_epoch
+from nnunetv2_simple.training.pseudo_masks import predict_case, predictor_of
 from nnunetv2_simple.training.trainer import PhasedTrainer
 
 DATASET_ID, NAME, CONFIGURATION = 501, "PseudoMaskTime", "3d_fullres"
@@ -94,21 +94,10 @@ def write_pseudo_masks(trainer: PhasedTrainer) -> None:
 def predict_only(trainer: PhasedTrainer) -> None:
     """Predict as both do, and keep nothing."""
     trainer.set_deep_supervision_enabled(False)
-    predictor = nnUNetPredictor(device=trainer.device, allow_tqdm=False)
-    predictor.manual_initialization(
-        trainer.network.eval(),
-        trainer.plans_manager,
-        trainer.configuration_manager,
-        None,
-        trainer.dataset_json,
-        type(trainer).__name__,
-        trainer.inference_allowed_mirroring_axes,
-    )
-    cases, _ = trainer.do_split()
+    predictor, (cases, _) = predictor_of(trainer), trainer.do_split()
     dataset = open_dataset(trainer.preprocessed_dataset_folder, cases)
     for case in cases:
-        data, *_ = load_preprocessed_case(dataset, case)
-        predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(data[:]))).cpu()
+        predict_case(predictor, dataset, case)
 
 
 def measure(trainer: PhasedTrainer, *, rounds: int) -> dict[str, np.ndarray]:

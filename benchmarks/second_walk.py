@@ -22,8 +22,9 @@ from tqdm import tqdm
 from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.evaluation.statistics import compare_dice
-from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
+from nnunetv2_simple.nnunet.versions import open_dataset
 from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
+from nnunetv2_simple.training.pseudo_masks import predict_case
 from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
 
 FIRST = "first walk"
@@ -69,9 +70,9 @@ def main() -> None:
 
     scores = {}
     for case in tqdm(split["train"] + split["val"], unit="case"):
-        data, _, properties = load_preprocessed_case(dataset, case)
+        logits, properties = predict_case(predictor, dataset, case)
         _, network = convert_predicted_logits_to_segmentation_with_correct_shape(
-            predictor.predict_sliding_window_return_logits(torch.from_numpy(np.array(data[:]))).cpu(),
+            logits,
             predictor.plans_manager,
             predictor.configuration_manager,
             predictor.label_manager,

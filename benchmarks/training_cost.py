@@ -20,12 +20,11 @@ import torch
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
 from measuring import device_name, in_own_process, marked, peak_memory_mb, reset_peak_memory, timed
 from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tqdm import tqdm
 
-from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN, TRAIN_CRF, Phase
+from nnunetv2_simple.training.pseudo_masks import predictor_of
 from nnunetv2_simple.training.trainer import PhasedTrainer
 
 DATASET, CONFIGURATION = "Dataset999_TrainingCost", "3d_fullres"
@@ -218,17 +217,8 @@ def peak_memory_of_steps(variant: str, plans: dict, device: str) -> tuple[float,
 def predict_tile(trainer: nnUNetTrainer, batch: dict) -> None:
     """Predict one patch as for a pseudo-mask, mirrored along all axes."""
     trainer.set_deep_supervision_enabled(False)
-    predictor = nnUNetPredictor(device=trainer.device, allow_tqdm=False)
-    predictor.manual_initialization(
-        unwrap(trainer.network).eval(),
-        trainer.plans_manager,
-        trainer.configuration_manager,
-        None,
-        trainer.dataset_json,
-        type(trainer).__name__,
-        (0, 1, 2),
-    )
-    predictor.predict_sliding_window_return_logits(batch["data"][0].cpu())
+    trainer.inference_allowed_mirroring_axes = (0, 1, 2)
+    predictor_of(trainer).predict_sliding_window_return_logits(batch["data"][0].cpu())
     trainer.set_deep_supervision_enabled(True)
 
 

@@ -22,7 +22,6 @@ import torch
 import torch.distributed as dist
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_raw
 from torch import nn
 
@@ -39,7 +38,7 @@ from nnunetv2_simple.nnunet.versions import (
 from nnunetv2_simple.training.checks import MAX_NAMED, cases_without_points
 from nnunetv2_simple.training.click_validation import score_case_by_clicks
 from nnunetv2_simple.training.feature_tap import unwrap
-from nnunetv2_simple.training.pseudo_masks import predict_case, write_pseudo_masks
+from nnunetv2_simple.training.pseudo_masks import predict_case, predictor_of, write_pseudo_masks
 from nnunetv2_simple.training.relabelled_dataset import (
     RelabelledDataset,
     WatchfulDataset,
@@ -177,7 +176,7 @@ class PseudoMaskTrainer(SeededTrainer):
         self.set_deep_supervision_enabled(False)
         self._share_work(
             lambda: write_pseudo_masks(
-                self._predictor(),
+                predictor_of(self),
                 open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
                 weak_label_folder=self._weak_label_folder,
                 output_folder=self.pseudo_mask_folder,
@@ -187,20 +186,6 @@ class PseudoMaskTrainer(SeededTrainer):
             )
         )
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
-
-    def _predictor(self) -> nnUNetPredictor:
-        """Return what predicts with the present network; deep supervision must be off."""
-        predictor = nnUNetPredictor(device=self.device, allow_tqdm=False)
-        predictor.manual_initialization(
-            unwrap(self.network).eval(),
-            self.plans_manager,
-            self.configuration_manager,
-            None,
-            self.dataset_json,
-            type(self).__name__,
-            self.inference_allowed_mirroring_axes,
-        )
-        return predictor
 
     def score_by_clicks(self, cases: Sequence[str]) -> dict[str, dict]:
         """Predict cases and score them against their recorded clicks; several GPUs share them.
@@ -212,7 +197,7 @@ class PseudoMaskTrainer(SeededTrainer):
             The scores of each case (:func:`nnunetv2_simple.evaluation.click_scores.score_clicks`).
         """
         self.set_deep_supervision_enabled(False)
-        predictor, scores = self._predictor(), {}
+        predictor, scores = predictor_of(self), {}
         dataset = open_dataset(self.preprocessed_dataset_folder, self._own_share(list(cases)))
 
         def score_own_share() -> None:

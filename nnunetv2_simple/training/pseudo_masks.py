@@ -14,6 +14,7 @@ from batchgenerators.utilities.file_and_folder_operations import join, maybe_mkd
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_simple.conversion.converted_case import kept_voxels
@@ -23,6 +24,7 @@ from nnunetv2_simple.images import read_grid
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
+from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
 
 
@@ -90,6 +92,21 @@ class PseudoMaskWriter(NamedTuple):
                     raise OSError("what is on disk is something else, is it full?")
         except (OSError, RuntimeError) as error:  # SimpleITK raises the latter
             raise OSError(f"the pseudo-mask {self.file(case)} could not be written: {error}") from error
+
+
+def predictor_of(trainer: nnUNetTrainer) -> nnUNetPredictor:
+    """Return what predicts with the present network of a trainer; its deep supervision must be off."""
+    predictor = nnUNetPredictor(device=trainer.device, allow_tqdm=False)
+    predictor.manual_initialization(
+        unwrap(trainer.network).eval(),
+        trainer.plans_manager,
+        trainer.configuration_manager,
+        None,
+        trainer.dataset_json,
+        type(trainer).__name__,
+        trainer.inference_allowed_mirroring_axes,
+    )
+    return predictor
 
 
 def predict_case(predictor: nnUNetPredictor, dataset, case: str) -> tuple[torch.Tensor, dict]:
