@@ -35,8 +35,8 @@ class Case:
         is_negative: Whether the case is known to have no lesion; it needs neither annotation nor mask then.
         may_hold_more: Whether the case may hold lesions that nobody annotated, where the conversion has a margin for
             such cases.
-        problems: Why the case cannot be converted, as far as that is known already.
-        warnings: What is legal about it but probably not meant, as far as that is known already.
+        problems: Known reasons why the case cannot be converted.
+        warnings: What is known to be valid but suspicious about it.
     """
 
     identifier: str

@@ -84,27 +84,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_option(
         parser,
         "p",
-        "Folder of painted masks, named like the dense masks: learned as they are. In a case a class is either painted "
-        "or clicked",
+        "Folder of painted masks, named like the dense masks, to learn as they are. In each case a class is either "
+        "painted or clicked",
         type=existing_folder,
     )
     add_option(
         parser,
         "evidence",
-        "Folder of what another model gives, probabilities or masks: <case>.nii.gz or, of nnU-Net, <case>.npz. The "
-        "random walker takes it into account, inside the boxes only (recipe robust)",
+        "Folder of another model's output, probabilities or masks: <case>.nii.gz, or <case>.npz from nnU-Net. The "
+        "random walker uses it inside the boxes (recipe robust)",
         type=existing_folder,
     )
     add_option(
         parser,
         "unannotated_cases",
-        "With -unannotated ignore: text file with the cases it holds for, one a line. Default: all that are clicked",
+        "With -unannotated ignore: text file with the cases it applies to, one per line. Default: all clicked cases",
         type=existing_path,
     )
     add_option(
         parser,
         "negative",
-        "Text file with the cases that have no lesion, one a line: all of them is background",
+        "Text file with the cases that have no lesion, one per line: they are all background",
         type=existing_path,
     )
     add_option(
@@ -128,8 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         *IMAGES_ONLY,
         action="store_true",
-        help="[OPTIONAL] Write nothing but images, as nnUNetv2_predict takes them; has other options, see "
-        "--images-only -h",
+        help="[OPTIONAL] Only write images, as nnUNetv2_predict needs them; see --images-only -h for its options",
     )
     args = parser.parse_args(argv)
     if args.baseline is not None:

@@ -12,8 +12,8 @@
 
 Every case is converted on its own (:mod:`nnunetv2_simple.conversion.case_files`), and its record says what
 became of it (:mod:`nnunetv2_simple.conversion.record`). dataset.json is removed first and written last, from
-the records, by whichever run finds that no case is left: whatever is interrupted leaves no dataset.json that promises
-more than there is, and the same command goes on where it stopped.
+the records, by whichever run finds that no case is left: an interrupted conversion leaves no
+dataset.json that promises more than there is, and the same command resumes it.
 """
 
 import re
@@ -126,7 +126,7 @@ def convert_dataset(
         converted = run(partial(_try_to_convert, conversion=conversion), to_convert, killed=lambda case: KILLED)
         for case, reason in progress(to_convert, converted):
             if reason is None and not _is_done(case, conversion):
-                reason = f"it was written where {folder} cannot be seen: all workers need the same file system"
+                reason = f"its files did not arrive in {folder}: all workers need the same file system"
             if reason is not None:
                 failures[case.identifier] = reason
                 record_failure(conversion, case.identifier, reason)
@@ -146,7 +146,7 @@ def changed_cases(cases: Sequence[Case], conversion: Conversion) -> list[str]:
         if is_converted(record) and difference(record, case, conversion):
             if corrected := changed_files(conversion, case.identifier, record):
                 raise ValueError(
-                    f"{case.identifier} is converted again because its input has changed, but {corrected[0]} was "
+                    f"{case.identifier} must be converted again because its input has changed, but {corrected[0]} was "
                     f"changed since the conversion: move it away first"
                 )
             found.append(case.identifier)
@@ -202,7 +202,7 @@ def _is_done(case: Case, conversion: Conversion) -> bool:
 
 
 def annotation_warnings_of(cases: Sequence[Case], conversion: Conversion) -> dict[str, list[str]]:
-    """Return what is legal about converted cases but probably not meant, by case identifier."""
+    """Return what is valid but suspicious about converted cases, by case identifier."""
     found = {}
     for case in cases:
         record = known_record(conversion, case.identifier)
@@ -269,8 +269,8 @@ def check_dataset(
     for file in found:
         if file not in own and not (file.name == "dataset.json" and is_own_dataset_json(file)):
             raise FileExistsError(
-                f"{file} was not written by a conversion of these cases: somebody else put it there, or its case is no "
-                f"longer among the input; remove such cases with --overwrite (not by parts), or choose another "
+                f"{file} was not written by a conversion of these cases: it comes from elsewhere, or its case is no "
+                f"longer in the input. Remove such cases with --overwrite (without -num_parts), or choose another "
                 f"dataset id"
             )
     if any(case.is_validation for case in cases):
@@ -320,7 +320,7 @@ def _check_split(conversion: Conversion) -> None:
     raw, *preprocessed = split_files(conversion)
     for file in preprocessed:
         if file.exists() and not (raw.exists() and file.read_bytes() == raw.read_bytes()):
-            raise FileExistsError(f"{file} was not written by this conversion, remove it or choose another dataset id")
+            raise FileExistsError(f"{file} was not written by this conversion: remove it or choose another dataset id")
 
 
 def _try_to_convert(case: Case, *, conversion: Conversion) -> str | None:

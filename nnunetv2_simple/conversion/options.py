@@ -61,20 +61,20 @@ def add_common_options(
     add_option(
         parser,
         "subtraction_channel",
-        "Give the difference that the random walker sees to the network as well, as the last channel",
+        "Add the difference that the random walker sees as the last channel of the dataset",
         action="store_true",
     )
     add_option(
         parser,
         "unannotated",
-        "What is far from every box of a clicked case: background, if all its lesions are annotated; ignore, if there "
-        "may be others (index lesion only)",
+        "Label of what is far from every box of a clicked case: background, if all its lesions are annotated; ignore, "
+        "if there may be others (index lesion only)",
         choices=["background", "ignore"],
         default="background",
     )
     margin_help = f"With -unannotated ignore: how far around the boxes is background. Default: {DEFAULT_MARGIN_MM:g}"
     add_option(parser, "margin_mm", margin_help, type=float)
-    add_option(parser, "evidence_weight", "How far -evidence is believed, 0 to 1", type=float, default=1.0)
+    add_option(parser, "evidence_weight", "Largest weight of -evidence, 0 to 1", type=float, default=1.0)
     add_option(parser, "recipe", "Recipe for the pseudo-masks", choices=list(RECIPES), default=DEFAULT_RECIPE)
     add_option(parser, "beta", "beta of the random walker, for the recipe paper. Default: 130", type=float)
     add_option(
@@ -233,7 +233,7 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     bar = progress_bar("converting")
     failures = convert_dataset(cases, conversion, overwrite=overwrite, changed=changed, progress=bar, **options)
     if changed:
-        print("If the dataset is preprocessed already, run nnUNetv2_preprocess again: labels have changed")
+        print("Labels have changed: if the dataset is already preprocessed, run nnUNetv2_preprocess again")
     if dropped:
         print(f"removed, excluded or no longer in the input: {', '.join(dropped)}")
     for identifiers, warning in by_sentence(annotation_warnings_of(part, conversion)):
@@ -246,7 +246,7 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
         f"{len(now & before)} before, {len(failures)} failed"
     )
     if not (conversion.dataset_folder / "dataset.json").exists():
-        print("There is no dataset.json yet: it is written once no case is left, if there is one to train on.")
+        print("There is no dataset.json yet: it is written once every case is done and one of them is for training.")
     else:
         if empty := classes_without_lesion(conversion):
             print(f"WARNING: no training case has a lesion of the class {', '.join(empty)}", file=sys.stderr)
@@ -280,7 +280,7 @@ def _examine(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
         for identifiers, sentence in by_sentence(found):
             print(f"{kind} {identifiers}: {sentence}")
     for identifier in dropped_cases(cases, conversion, overwrite=overwrite, **kept):
-        print(f"WARNING {identifier}: would be removed, it is excluded or no longer in the input")
+        print(f"WARNING {identifier}: would be removed, because it is excluded or no longer in the input")
     if refusal:
         print(f"PROBLEM with the dataset: {refusal}")
     num_cases = len(cases_of_part(cases, part_id=options["part_id"], num_parts=options["num_parts"]))

@@ -40,12 +40,12 @@ class Lesion:
     Attributes:
         extreme_points: (6, 3) int array of voxels (z, y, x), rows z_min z_max y_min y_max x_min x_max.
         label: The label of its class.
-        source: "extreme points", "bounding box" (where the lesion touches the faces is not known then: their centres
-            stand in for the points), or "simulated from a dense mask".
+        source: "extreme points", "bounding box" (the centres of its faces are used as points), or "simulated from a
+            dense mask".
         file: Where it was read from.
         axes: (3, 3) the axes along which the points are extreme (see :func:`nnunetv2_simple.images.patient_axes`), of
             an oblique image the patient's or a ROI's; None for the image's own.
-        warnings: What is legal about its annotation but probably not meant, as far as the file tells.
+        warnings: What is valid but suspicious about its annotation, of what the file alone tells.
         strokes: What somebody drew to correct the pseudo-mask.
         seconds: How long its annotation took, where known.
     """
@@ -164,7 +164,7 @@ def _overlap_warnings(lesion: Lesion, others: Sequence[Lesion]) -> Iterator[str]
 
 
 def annotation_warnings(lesion: Lesion) -> list[str]:
-    """Return what is legal about an annotation but probably not meant."""
+    """Return what is valid but suspicious about an annotation."""
     box = bounding_box(lesion.extreme_points)
     sizes = [side.stop - side.start for side in box]
     flat = [name for name, size in zip("zyx", sizes, strict=True) if size == 1]

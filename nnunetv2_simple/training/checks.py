@@ -92,8 +92,7 @@ def check_supported(trainer: nnUNetTrainer) -> None:
 
 
 def check_preprocessed_labels(trainer: nnUNetTrainer, cases: Sequence[str]) -> None:
-    """Refuse cases preprocessed before their labels became what they are: nnU-Net's data loader would end with a
-    KeyError.
+    """Check that cases were preprocessed with their present labels; nnU-Net's data loader would raise a KeyError.
 
     Raises:
         ValueError: Naming the case and the command that helps.
@@ -153,7 +152,7 @@ def _why_unreadable(trainer: nnUNetTrainer, file: str) -> str | None:
 
 
 def cases_without_points(folder: Path, cases: Sequence[str], label_file: Callable[[str], str]) -> list[str]:
-    """Return the cases that cannot walk again for want of images or points, and refuse images that cannot be used.
+    """Return the cases without images or points for a second walk, and check that the images can be used.
 
     Args:
         folder: ``DatasetXXX_Name`` in nnUNet_raw.

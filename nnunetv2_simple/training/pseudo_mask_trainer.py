@@ -230,17 +230,17 @@ class PseudoMaskTrainer(SeededTrainer):
         """Say before any time is spent what pseudo-masks of a second walk will be made of."""
         if folder := self._converted_dataset():
             self.print_to_log_file(
-                f"Pseudo-masks will come from random walks on the images in {folder}, the network's opinion as prior"
+                f"Pseudo-masks will come from random walks on the images in {folder}, with the network as prior"
             )
             if without := cases_without_points(folder, self._training_cases(), self._weak_label_file):
                 self.print_to_log_file(
-                    f"Without images and extreme points: {', '.join(without)}. Their pseudo-masks will keep what is "
-                    "labelled, the network decides the rest"
+                    f"Cases without images or extreme points: {', '.join(without)}. Their pseudo-masks will keep "
+                    "labelled voxels, and the network decides the rest"
                 )
         else:
             self.print_to_log_file(
-                f"No {self.plans_manager.dataset_name}/{RECORD_FOLDER} in nnUNet_raw (nnUNetv2_simple_convert writes "
-                "it): pseudo-masks will keep what is labelled, the network decides the rest"
+                f"There is no {self.plans_manager.dataset_name}/{RECORD_FOLDER}, which nnUNetv2_simple_convert writes, "
+                "in nnUNet_raw: pseudo-masks will keep labelled voxels, and the network decides the rest"
             )
 
     # ---- new weights --------------------------------------------------------------------------------------------
@@ -293,22 +293,22 @@ class PseudoMaskTrainer(SeededTrainer):
                 output_folder=label_folder,
             )
         )
-        self._say_which_files_nobody_reads()
+        self._warn_of_unread_files()
         self._check_pseudo_masks_not_empty(dataset, label_folder)
         return RelabelledDataset(dataset, label_folder, has_ignored=self._keeps_ignored_voxels)
 
     @property
     def _keeps_ignored_voxels(self) -> bool:
-        """Whether pseudo-masks hold ignored voxels: what nobody annotated is not background in this dataset."""
+        """Whether pseudo-masks hold ignored voxels, because unannotated regions are not background in this dataset."""
         return UNANNOTATED in self.dataset_json
 
-    def _say_which_files_nobody_reads(self) -> None:
+    def _warn_of_unread_files(self) -> None:
         read = {case + self.dataset_json["file_ending"] for case in self._training_cases()}
         found = {file.name for file in Path(self.pseudo_mask_folder).glob("[!.]*")}
         if unread := sorted(found - read):
             self.print_to_log_file(
-                f"WARNING: nobody reads {', '.join(unread)} in {self.pseudo_mask_folder}: a corrected pseudo-mask must "
-                f"have the name of the one it replaces, <case>{self.dataset_json['file_ending']}"
+                f"WARNING: {', '.join(unread)} in {self.pseudo_mask_folder} will not be read: a corrected pseudo-mask "
+                f"must have the name of the one it replaces, <case>{self.dataset_json['file_ending']}"
             )
 
     def _check_pseudo_masks_not_empty(self, dataset, label_folder: str) -> None:
@@ -323,13 +323,13 @@ class PseudoMaskTrainer(SeededTrainer):
             return
         names = ", ".join(empty[:MAX_NAMED]) + (", ..." if len(empty) > MAX_NAMED else "")
         text = (
-            f"{len(empty)} of {len(case_identifiers(dataset))} pseudo-masks have no foreground though the labels of "
+            f"{len(empty)} of {len(case_identifiers(dataset))} pseudo-masks have no foreground although the labels of "
             f"their cases do: {names}"
         )
         if 2 * len(empty) > len(case_identifiers(dataset)):
             raise ValueError(
                 f"{text}. The network that predicted them finds no lesion: train its phases longer or with a lower "
-                f"learning rate. To go on all the same, correct the masks in {self.pseudo_mask_folder} and use --c"
+                f"learning rate. To continue anyway, correct the masks in {self.pseudo_mask_folder} and use --c"
             )
         self.print_to_log_file(f"WARNING: {text}. Look at them in {self.pseudo_mask_folder}")
 

@@ -133,12 +133,11 @@ def write_pseudo_masks(
     background: that is all outside the boxes of the extreme points. With it the random walker decides inside them, with
     the network's opinion as its prior (:mod:`nnunetv2_simple.training.second_walk`).
 
-    Painted voxels stay as painted, and what is ignored because lesions may be there that nobody annotated stays ignored
+    Painted voxels stay as painted, and unannotated regions stay ignored
     (:func:`nnunetv2_simple.conversion.converted_case.kept_voxels`).
 
-    What is labelled stays as labelled wherever the label is not, or no longer, the one that the conversion recorded:
-    somebody has corrected it. The same holds with ``walk_again`` for cases whose images or points are not there; the
-    network decides the rest of them.
+    If a label differs from the one that the conversion recorded, it was corrected: its labelled voxels stay as they
+    are, and only ignored ones are decided. With ``walk_again`` the same holds for cases without images or points.
 
     The network predicts in this process while others resample and write, as in nnU-Net's validation.
 
@@ -182,7 +181,7 @@ def write_pseudo_masks(
             if not torch.isfinite(logits).all():
                 raise ValueError(
                     f"the network's prediction of {case} is NaN or infinite: the training has diverged, or its "
-                    f"preprocessed image is damaged. Train anew with a lower learning rate"
+                    f"preprocessed image is damaged. Train again with a lower learning rate"
                 )
             yield case, logits, properties
 

@@ -1,7 +1,7 @@
 """A preprocessed dataset that learns from other labels: the pseudo-masks.
 
-What is learned is derived from the files of the pseudo-masks, so a mask somebody corrects between the phases is learned
-as corrected. The preprocessed images are used as they are; only the labels are brought onto their grid.
+Labels are made from the files of the pseudo-masks, so corrections between the phases are learned. The preprocessed
+images are used as they are; only the labels are brought onto their grid.
 """
 
 import hashlib

@@ -19,11 +19,11 @@ SILENCE_S = 25.0
 class SeededTrainer(nnUNetTrainer):
     """nnU-Net's trainer; with a seed, two trainings on CPUs with equally many workers end with the same weights.
 
-    A training that is interrupted and continued with ``--c`` draws other numbers than one that was not.
+    A training resumed with ``--c`` is not bit-identical to an uninterrupted one.
 
     Attributes:
-        seed: A natural number, or None for nnU-Net's way: random numbers that nobody can repeat. The environment
-            variable nnUNet_simple_seed comes before it.
+        seed: A natural number, or None for random numbers that cannot be repeated, as in nnU-Net. The environment
+            variable nnUNet_simple_seed takes precedence.
     """
 
     seed: int | None = None

@@ -201,13 +201,13 @@ class PhasedTrainer(PseudoMaskTrainer):
         self._set_up_phase()
 
     def _stop(self) -> None:
-        """End the process where somebody wants to look at the pseudo-masks first."""
+        """End the process, so that the pseudo-masks can be looked at first."""
         if self.dataloader_train is not None:
             self._shut_down_dataloaders()
         masks = f" Correct pseudo-masks in {self.pseudo_mask_folder}." if self.learns_pseudo_masks else ""
         self.print_to_log_file(
-            f"Stopped after the phase {self._stop_after} ({STOP_VARIABLE}).{masks} To go on, unset the variable and "
-            "give the same command with --c"
+            f"Stopped after the phase {self._stop_after} ({STOP_VARIABLE}).{masks} To resume, unset the variable and "
+            "run the same command with --c"
         )
         raise SystemExit(0)
 
@@ -309,7 +309,7 @@ class PhasedTrainer(PseudoMaskTrainer):
                 f"phase {self.phase.name} has diverged in epoch {self.current_epoch}: its "
                 f"{'weights are' if is_lost else 'loss is'} NaN or infinite. Continue with --c from the last "
                 f"checkpoint, which is from before; if that happens again, lower the learning rate (initial_lr of the "
-                f"phase, docs/python.md) or look for damaged images"
+                f"phase, docs/python.md) or check for damaged images"
             )
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
@@ -374,8 +374,8 @@ class PhasedTrainer(PseudoMaskTrainer):
         if self.local_rank == 0:
             self._score_validation_by_clicks()
         self.print_to_log_file(
-            "The validation Dice above is against the weak labels, ignored voxels left out. Score predictions against "
-            "dense reference masks before comparing methods."
+            "The validation Dice above is measured against the weak labels, without ignored voxels. To compare "
+            "methods, score predictions against dense reference masks."
         )
 
     def _score_validation_by_clicks(self) -> None:
@@ -420,7 +420,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         except Exception as error:  # a damaged pickle raises anything
             raise ValueError(
                 f"{filename_or_checkpoint} cannot be read as a checkpoint of this training: {type(error).__name__}: "
-                f"{str(error)[:500]}. Move it away, and --c goes on from the checkpoint before"
+                f"{str(error)[:500]}. Move it away, and --c resumes from the checkpoint before"
             ) from error
         logged_values(self).setdefault(CLICK_SCORE, [float("nan")] * self.current_epoch)  # of earlier versions: none
         self._set_up_phase()
