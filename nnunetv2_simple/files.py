@@ -39,12 +39,19 @@ def written_atomically(file: Path) -> Iterator[Path]:
     beside = file.with_name(f"{PARTIAL}{uuid4().hex}_{file.name}")
     try:
         yield beside
-        with open(beside, "rb+") as content:  # on disk before it has its name
-            os.fsync(content.fileno())
-        os.replace(beside, file)
-    except BaseException:
+        move_into_place(beside, file)
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # a full disk: say of which file
+            raise OSError(error.errno, error.strerror, str(file)) from error
         raise
+
+
+def move_into_place(beside: str | Path, file: Path) -> None:
+    """Give a file that is written its name, once it is on the disk; a power cut then leaves the one or the other."""
+    with open(beside, "rb+") as content:
+        os.fsync(content.fileno())
+    os.replace(beside, file)
 
 
 def printable(text: str) -> str:

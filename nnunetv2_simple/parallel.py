@@ -197,6 +197,37 @@ def end_with_parent(parent: int | None = None) -> None:
 
 
 @contextmanager
+def ends_with_killed_workers(say: Callable[[str], None], what: str) -> Iterator[None]:
+    """End this process, with status 1, if one of its worker processes is killed.
+
+    A pool of multiprocessing, which nnU-Net's validation and prediction use, waits without end for the result of a
+    worker that was killed. What runs its workers itself needs none of this.
+
+    Args:
+        say: Called with the reason.
+        what: What is at work, for the reason.
+    """
+    is_over = threading.Event()
+
+    def watch() -> None:
+        workers = set()
+        while not is_over.wait(PARENT_CHECKED_EVERY_S):
+            workers.update(multiprocessing.active_children())
+            if any(worker.exitcode == -signal.SIGKILL for worker in workers):
+                say(
+                    f"ERROR: a worker process of {what} was killed (out of memory?). Run the same command again to "
+                    f"resume, with fewer of them (nnUNet_def_n_proc, or -npp and -nps of nnUNetv2_predict)"
+                )
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+
+
+@contextmanager
 def children_end_on_sigterm() -> Iterator[None]:
     """Let a SIGTERM that ends this process end its child processes first; without it they would go on for ever.
 

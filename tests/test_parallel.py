@@ -231,6 +231,29 @@ def test_what_was_in_work_when_a_background_process_was_killed_is_named():
         in_background(die_of_item_3, [("item 1",), ("item 3",)], num_processes=2)
 
 
+POOL_OF_NNUNETS = """
+import os, signal, time
+from multiprocessing import get_context
+from nnunetv2_simple.parallel import ends_with_killed_workers
+
+def be_killed():
+    time.sleep(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    with ends_with_killed_workers(lambda reason: print(reason, flush=True), "the validation"):
+        with get_context("spawn").Pool(1) as pool:
+            pool.apply_async(be_killed).get()
+"""
+
+
+def test_a_pool_whose_worker_was_killed_is_not_waited_for(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL_OF_NNUNETS)
+    process = subprocess.run([sys.executable, tmp_path / "pool.py"], stdout=subprocess.PIPE, text=True, timeout=600)
+    assert process.returncode == 1
+    assert "a worker process of the validation was killed" in process.stdout
+
+
 @pytest.mark.parametrize("num_processes", [0, -1])
 def test_the_number_of_processes_must_be_positive(num_processes):
     with pytest.raises(ValueError, match=str(num_processes)), open_workers(num_processes=num_processes):

@@ -14,7 +14,7 @@ from nnunetv2_simple.files import read_json
 from nnunetv2_simple.grids import check_same_geometry
 from nnunetv2_simple.image_folders import foreground_labels
 from nnunetv2_simple.images import read_header
-from nnunetv2_simple.nnunet.datasets import SPLITS_FILE
+from nnunetv2_simple.nnunet.datasets import SPLITS_FILE, draw_folds
 
 
 def find_datasets(kinds: Collection[str], *, weak: str, dense: str | None, folders: Sequence[Path]) -> dict[str, str]:
@@ -195,8 +195,6 @@ def weak_splits(comparison: Comparison) -> list[dict[str, list[str]]]:
     Raises:
         ValueError: With fewer than five cases, of which nnU-Net cannot make five folds.
     """
-    from nnunetv2.utilities.crossval_split import generate_crossval_split  # takes seconds to import
-
     weak = comparison.datasets["weak"]
     file = comparison.preprocessed / weak / SPLITS_FILE
     if file.is_file():
@@ -204,5 +202,4 @@ def weak_splits(comparison: Comparison) -> list[dict[str, list[str]]]:
     cases = training_cases(comparison.raw / weak)
     if len(cases) < 5:
         raise ValueError(f"nnU-Net needs at least 5 cases to draw five folds, got {len(cases)}: use -f all")
-    folds = generate_crossval_split(cases, seed=12345, n_splits=5)
-    return [{part: list(map(str, names)) for part, names in fold.items()} for fold in folds]
+    return draw_folds(cases)

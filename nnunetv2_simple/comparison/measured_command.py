@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -24,6 +26,7 @@ except ImportError:  # on Windows
     resource = None
 
 from nnunetv2_simple.files import read_json, save_json_atomically
+from nnunetv2_simple.parallel import ends_with_killed_workers
 
 PARENT_CHECKED_EVERY_S, PEAK_NOTED_EVERY_S = 0.5, 20
 
@@ -65,7 +68,8 @@ def _watch(parent: int, costs_file: Path | None) -> None:
     while os.getppid() == parent:
         time.sleep(PARENT_CHECKED_EVERY_S)
         if costs_file and time.monotonic() > next_note:
-            note_peak_memory(costs_file)
+            with suppress(OSError):  # a full disk must not end the watch
+                note_peak_memory(costs_file)
             next_note += PEAK_NOTED_EVERY_S
     os.killpg(0, signal.SIGKILL)  # this process and all its workers
 
@@ -77,8 +81,12 @@ def main() -> None:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="What to run")
     args = parser.parse_args()
     threading.Thread(target=_watch, args=(args.parent, args.costs), daemon=True).start()
+    guard = nullcontext()
+    if args.command[:1] == ["nnUNetv2_predict"]:
+        guard = ends_with_killed_workers(partial(print, flush=True), "the prediction")
     try:
-        run(args.command)
+        with guard:
+            run(args.command)
     finally:
         if args.costs:
             note_peak_memory(args.costs)

@@ -9,6 +9,7 @@ from pathlib import Path
 from nnunetv2_simple.comparison.methods import Method
 from nnunetv2_simple.comparison.settings import Command, Comparison, Fold
 from nnunetv2_simple.comparison.training_state import is_trained
+from nnunetv2_simple.images import read_volume
 
 
 def running_folder(folder: Path) -> Path:
@@ -27,6 +28,17 @@ def problem_of(comparison: Comparison, method: Method, fold: Fold) -> str | None
     if changed := [file.name for file in files if not _is_newer(file, *comparison.image_files(file))]:
         return f"predictions in {folder} are older than their images in {comparison.images}: {', '.join(changed)}"
     return None
+
+
+def unreadable(comparison: Comparison, folder: Path) -> list[Path]:
+    """Return the predictions in a folder that are not whole: on a full disk SimpleITK, their writer, says nothing."""
+    found = []
+    for file in filter(Path.is_file, comparison.case_files(folder)):
+        try:
+            read_volume(str(file))
+        except ValueError:
+            found.append(file)
+    return found
 
 
 def commands_to_resume(comparison: Comparison, method: Method, fold: Fold) -> list[Command]:

@@ -34,6 +34,7 @@ from nnunetv2_simple.nnunet.training_log import progress_line
 WATCHED_EVERY_S = 1.0
 HEAD, TAIL = 20_000, 20_000  # bytes of a log that tell how far a training is
 NUM_LINES_SHOWN = 25
+FULL_BYTES = 2**20  # a disk with less room is full
 PACKAGES = ("torch", "nnunetv2", "batchgenerators", "numpy", "scipy", "scikit-image", "SimpleITK")
 FIND_TRAINERS = """
 import sys
@@ -84,6 +85,10 @@ def run_step(step: Step, comparison: Comparison, show: Callable[[str], None]) ->
             FILE_COMMANDS[command[0]](*(Path(word) for word in command[1:] if not word.startswith("-")))
         else:
             run_command(command, log_file, show=show, costs_file=costs_file)
+            if half_written := step.half_written():
+                _remove(*half_written)
+                names = ", ".join(map(str, half_written))
+                raise CommandError(f"{step.title}: {names} could not be read whole and were removed. Is the disk full?")
     if not step.is_done():
         raise CommandError(f"{step.title}: its commands succeeded, but part of its output is missing; see {log_file}")
 
@@ -168,6 +173,8 @@ def _describe_failure(command: Sequence[str], status: int, log_file: Path, begin
     # once nnU-Net fails its background threads fail as well, and hide the cause
     cause = next((line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)), None)
     shown = [f"The first error: {cause}"] if cause else []
+    if shutil.disk_usage(log_file.parent).free < FULL_BYTES:
+        shown.append(f"The disk of {log_file.parent} is full")
     shown += [f"The last lines of {log_file}:", *(f"    {line}" for line in lines[-NUM_LINES_SHOWN:])]
     return "\n".join([shlex.join(command), how, *shown])
 

@@ -15,7 +15,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_simple.comparison.datasets import training_cases
 from nnunetv2_simple.comparison.methods import Method
-from nnunetv2_simple.comparison.predictions import commands_to_resume, problem_of, running_folder
+from nnunetv2_simple.comparison.predictions import commands_to_resume, problem_of, running_folder, unreadable
 from nnunetv2_simple.comparison.settings import Command, Comparison, Fold, Training, dataset_id
 from nnunetv2_simple.comparison.training_state import is_trained, not_to_resume_from, num_epochs_done
 from nnunetv2_simple.conversion.baselines import BASELINES
@@ -38,6 +38,7 @@ class Step:
         commands_now: What does it now: an earlier attempt may have left something.
         training: The training that it runs; None for other steps.
         shared_folder: What it writes to and other comparisons may write to as well; None if nothing.
+        half_written: Tells, when nnU-Net's command has ended well, which of its files are not whole all the same.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Step:
     commands_now: Callable[[], list[Command]]
     training: Training | None = None
     shared_folder: Path | None = None
+    half_written: Callable[[], list[Path]] = list
 
 
 def steps(comparison: Comparison) -> list[Step]:
@@ -208,7 +210,9 @@ def _prediction_step(comparison: Comparison, method: Method, fold: Fold) -> Step
         return [*leftovers, command(running), ("mv", str(running), str(folder))]
 
     title = f"predicting {method.key}, fold {fold}"
-    return Step(title, f"predict__{method.key}__fold_{fold}", (command(folder),), is_done, commands_now)
+    half_written = partial(unreadable, comparison, running_folder(folder))
+    log = f"predict__{method.key}__fold_{fold}"
+    return Step(title, log, (command(folder),), is_done, commands_now, half_written=half_written)
 
 
 def method_commands(comparison: Comparison, method: Method, fold: Fold) -> list[Command]:

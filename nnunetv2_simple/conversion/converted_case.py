@@ -69,5 +69,7 @@ def kept_voxels(label: np.ndarray, record: Mapping, image: sitk.Image, *, ignore
     Returns:
         (z, y, x) bool.
     """
-    is_painted = ~np.isin(label, [0, ignore_label, *(lesion["label"] for lesion in record["lesions"])])
+    is_painted = label != 0  # np.isin takes ten times the memory
+    for other in {ignore_label, *(lesion["label"] for lesion in record["lesions"])}:
+        is_painted &= label != other
     return is_painted | far_from_lesions(record, image) & (label == ignore_label)

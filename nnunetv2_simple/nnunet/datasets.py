@@ -1,5 +1,6 @@
 """nnU-Net's datasets: what they are called, and what their images look like."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
@@ -34,6 +35,18 @@ def find_dataset(number: int, folder: Path) -> Path:
         names = [dataset.name for dataset in found] or "none"
         raise ValueError(f"expected exactly one dataset of the id {number} in {folder}, got {names}")
     return found[0]
+
+
+def draw_folds(cases: Iterable[str]) -> list[dict[str, list[str]]]:
+    """Return the five folds that nnU-Net draws of some cases, each with ``train`` and ``val``.
+
+    Raises:
+        ValueError: With fewer than five cases.
+    """
+    from nnunetv2.utilities.crossval_split import generate_crossval_split  # takes seconds to import
+
+    folds = generate_crossval_split(sorted(cases), seed=12345, n_splits=5)
+    return [{part: list(map(str, names)) for part, names in fold.items()} for fold in folds]
 
 
 def images_of_dataset(dataset: str | int) -> tuple[list[str], str, tuple[int, int] | None]:

@@ -25,7 +25,7 @@ from nnunetv2.paths import nnUNet_results
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.arguments import add_flag, command_parser
-from nnunetv2_simple.files import PARTIAL, only_one
+from nnunetv2_simple.files import PARTIAL, move_into_place, only_one
 from nnunetv2_simple.nnunet.datasets import dataset_name
 from nnunetv2_simple.nnunet.export_checkpoint import (
     STOCK_TRAINER,
@@ -119,7 +119,7 @@ def export_model(
                 log(name)
         log("compressing")
         archive = shutil.make_archive(str(Path(folder) / "model"), "zip", target.parent)
-        Path(archive).replace(output_file)
+        move_into_place(archive, output_file)
     return models
 
 

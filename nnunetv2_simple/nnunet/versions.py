@@ -50,6 +50,11 @@ def open_dataset(folder: str, case_identifiers: Sequence[str]):
     return infer_dataset_class(folder)(folder, list(case_identifiers))
 
 
+def all_case_identifiers(folder: str) -> list[str]:
+    """Return the cases preprocessed in a folder."""
+    return case_identifiers(infer_dataset_class(folder)(folder))
+
+
 def case_identifiers(dataset) -> list[str]:
     """Return the cases of one of nnU-Net's datasets."""
     return list(dataset.identifiers if hasattr(dataset, "identifiers") else dataset.keys())

@@ -154,18 +154,31 @@ def walk_again(
     Raises:
         ValueError: As :func:`generate_pseudo_mask`, and if the probability does not have the image's shape.
     """
+    options = {"spacing_mm": spacing_mm, "axes": axes, "seeds": seeds}
+    region, in_region = walk_again_around(image, extreme_points, network_probability, **options)
+    probability = np.zeros(np.shape(image))
+    probability[region] = in_region
+    return probability
+
+
+def walk_again_around(
+    image: np.ndarray,
+    extreme_points: Sequence,
+    network_probability: np.ndarray,
+    *,
+    spacing_mm: Sequence[float],
+    axes: np.ndarray | None = None,
+    seeds: np.ndarray | None = None,
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """As :func:`walk_again`; return the region around the box and the probability there, to save memory."""
     image, box, scribbles, spacing_mm = _prepare(image, extreme_points, spacing_mm, "robust", axes, None)
     if network_probability.shape != image.shape:
         raise ValueError(
             f"network_probability must have the image's shape {image.shape}, got {network_probability.shape}"
         )
     foreground_seeds, background_seeds = _join_seeds(scribbles, seeds, box)
-    region, in_region = _last_walk(
-        image, box, foreground_seeds, background_seeds, spacing_mm, "robust", {}, network_probability
-    )
-    probability = np.zeros(image.shape)
-    probability[region] = in_region
-    return probability
+    seeds = (foreground_seeds, background_seeds)
+    return _last_walk(image, box, *seeds, spacing_mm, "robust", {}, network_probability)
 
 
 def _last_walk(

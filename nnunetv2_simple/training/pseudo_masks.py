@@ -21,6 +21,7 @@ from nnunetv2_simple.conversion.converted_case import kept_voxels
 from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.images import read_grid
+from nnunetv2_simple.nnunet.class_probabilities import ClassProbabilities
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
 from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
@@ -54,23 +55,17 @@ class PseudoMaskWriter(NamedTuple):
 
     def write(self, case: str, logits: torch.Tensor, properties: dict) -> None:
         label_manager = self.plans_manager.get_label_manager(self.dataset_json)
-        reader_writer = self.plans_manager.image_reader_writer_class()
-        mask, probabilities = convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits,
-            self.plans_manager,
-            self.configuration_manager,
-            label_manager,
-            properties,
-            return_probabilities=True,
-        )
-        weak_label_file = join(self.weak_label_folder, case + self.dataset_json["file_ending"])
-        weak_label = reader_writer.read_seg(weak_label_file)[0][0].astype(np.uint8)  # which nnU-Net reads as float
+        prediction = (logits, self.plans_manager, self.configuration_manager, label_manager, properties)
         folder, ignore_label = self.converted_dataset_folder, label_manager.ignore_label
         record = {} if folder is None else read_record(folder, case)
         images, digest = images_with_points(folder, case, record) if self.walk_again else [], record.get("label_sha256")
         if images:
-            mask = second_walk_mask(images, record, probabilities)
-        del probabilities
+            mask = second_walk_mask(images, record, ClassProbabilities(*prediction))
+        else:
+            mask = convert_predicted_logits_to_segmentation_with_correct_shape(*prediction)
+        weak_label_file = join(self.weak_label_folder, case + self.dataset_json["file_ending"])
+        reader_writer = self.plans_manager.image_reader_writer_class()
+        weak_label = reader_writer.read_seg(weak_label_file)[0][0].astype(np.uint8)  # which nnU-Net reads as float
         is_corrected = digest is not None and digest != label_digest(weak_label)
         if is_corrected or self.walk_again and (digest is None or not images):
             mask = np.where(weak_label == ignore_label, mask, weak_label)

@@ -7,13 +7,15 @@ The walk needs image and extreme points of each case once more. The conversion l
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
 from nnunetv2_simple.conversion.converted_case import image_files, load_walker_image, recorded_lesions
 from nnunetv2_simple.images import spacing_zyx_mm
-from nnunetv2_simple.pseudo_mask import walk_again
+from nnunetv2_simple.pseudo_mask.generate import walk_again_around
 
 
 def images_with_points(converted_folder: Path, case: str, record: Mapping) -> list[Path]:
@@ -24,7 +26,9 @@ def images_with_points(converted_folder: Path, case: str, record: Mapping) -> li
     return files if all(file.is_file() for file in files) else []
 
 
-def second_walk_mask(images: Sequence[Path], record: Mapping, network: np.ndarray) -> np.ndarray:
+def second_walk_mask(
+    images: Sequence[Path], record: Mapping, network: Mapping[int, np.ndarray] | np.ndarray
+) -> np.ndarray:
     """Walk again from the scribbles of every lesion of a case, see :func:`nnunetv2_simple.pseudo_mask.walk_again`.
 
     A voxel belongs to the lesion of the largest probability above 0.5, to the first of equals.
@@ -32,7 +36,7 @@ def second_walk_mask(images: Sequence[Path], record: Mapping, network: np.ndarra
     Args:
         images: The channels of the case, see :func:`images_with_points`.
         record: Of the conversion of the case.
-        network: (1 + K, z, y, x) probabilities that a network predicts, background first.
+        network: The probabilities that a network predicts, (z, y, x) under each label. It is asked for one at a time.
 
     Returns:
         (z, y, x) uint8 in 0..K.
@@ -42,17 +46,19 @@ def second_walk_mask(images: Sequence[Path], record: Mapping, network: np.ndarra
     """
     image, first = load_walker_image(images, record["parameters"])
     mask, certainty = np.zeros(image.shape, dtype=np.uint8), np.zeros(image.shape)  # takes memory in the boxes only
-    spacing_mm = spacing_zyx_mm(first)
-    for lesion in recorded_lesions(record, first):
-        probability = walk_again(
-            image,
-            lesion.extreme_points,
-            network[lesion.label],
-            spacing_mm=spacing_mm,
-            axes=lesion.axes,
-            seeds=lesion.seeds(image.shape, spacing_mm),
-        )
-        inside = np.nonzero(probability > 0.5)
-        wins = tuple(axis[probability[inside] > certainty[inside]] for axis in inside)
-        mask[wins], certainty[wins] = lesion.label, probability[wins]
+    spacing_mm, lesions = spacing_zyx_mm(first), recorded_lesions(record, first)
+    del first  # 4 bytes per voxel
+    for label, lesions_of_label in groupby(lesions, attrgetter("label")):
+        network_probability = network[label]  # worked out anew each time
+        for lesion in lesions_of_label:
+            region, probability = walk_again_around(
+                image,
+                lesion.extreme_points,
+                network_probability,
+                spacing_mm=spacing_mm,
+                axes=lesion.axes,
+                seeds=lesion.seeds(image.shape, spacing_mm),
+            )
+            wins = (probability > 0.5) & (probability > certainty[region])
+            mask[region][wins], certainty[region][wins] = label, probability[wins]
     return mask

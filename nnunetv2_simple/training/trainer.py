@@ -27,10 +27,11 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_simple.evaluation.click_scores import CLICK_SCORE, summarise_clicks
 from nnunetv2_simple.evaluation.statistics import evenly_chosen
-from nnunetv2_simple.files import save_json_atomically, written_atomically
+from nnunetv2_simple.files import read_json, save_json_atomically, written_atomically
+from nnunetv2_simple.nnunet.datasets import SPLITS_FILE, draw_folds
 from nnunetv2_simple.nnunet.training_log import MIN_PROPAGATED_SHARE, PHASE_IN_LOG
-from nnunetv2_simple.nnunet.versions import logged_values
-from nnunetv2_simple.parallel import children_end_on_sigterm
+from nnunetv2_simple.nnunet.versions import all_case_identifiers, logged_values
+from nnunetv2_simple.parallel import children_end_on_sigterm, ends_with_killed_workers
 from nnunetv2_simple.training.checks import (
     check_label_range,
     check_labels_readable,
@@ -247,7 +248,8 @@ class PhasedTrainer(PseudoMaskTrainer):
         self._hold_folder()
         self._remove_half_written_files()
         try:
-            training, validation = self.do_split()  # the first to ask for it writes splits_final.json
+            self._draw_folds()
+            training, validation = self.do_split()
         except ValueError as error:
             raise ValueError(
                 f"nnU-Net cannot split the cases of {self.preprocessed_dataset_folder_base} into five folds: {error}. "
@@ -261,6 +263,18 @@ class PhasedTrainer(PseudoMaskTrainer):
         check_labels_readable(self, self._weak_label_file, cases)
         if any(phase.walks_again for phase in self.phases) and self._lacks_pseudo_masks():
             self._say_where_pseudo_masks_come_from()
+
+    def _draw_folds(self) -> None:
+        """Write the folds nnU-Net would draw: it writes them in place, so that a kill, or the training of another fold
+        at the same time, finds half a file."""
+        file = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
+        if self.fold == "all":
+            return
+        if file.is_file():
+            read_json(file)  # names it if it is damaged
+            return
+        self.print_to_log_file("Creating new 5-fold cross-validation split...")
+        save_json_atomically(draw_folds(all_case_identifiers(self.preprocessed_dataset_folder)), file)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -370,7 +384,8 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         self._close_feature_tap()
-        super().perform_actual_validation(save_probabilities)
+        with ends_with_killed_workers(self.print_to_log_file, "the validation"):
+            super().perform_actual_validation(save_probabilities)
         if self.local_rank == 0:
             self._score_validation_by_clicks()
         self.print_to_log_file(

@@ -242,9 +242,9 @@ def test_a_conversion_killed_at_a_random_moment_goes_on_to_the_same_dataset(tmp_
     """Forty kills are a matter of minutes: python tests/support/conversion_killer.py 40 SEED FOLDER."""
     script = Path(__file__).parents[1] / "support" / "conversion_killer.py"
     environment = os.environ | {"PYTHONPATH": str(script.parents[1])}
-    subprocess.run([sys.executable, script, "2", "0", tmp_path], env=environment, check=True, timeout=600)
+    subprocess.run([sys.executable, script, "3", "0", tmp_path], env=environment, check=True, timeout=600)
     kills = json.loads((tmp_path / "kills.json").read_text())
-    assert [(kill["orphans"], kill["status"], kill["is_whole"]) for kill in kills] == [(0, 0, True)] * 2
+    assert [(kill["orphans"], kill["status"], kill["is_whole"]) for kill in kills] == [(0, 0, True)] * 3
 
 
 def workers_of(group: int) -> list[int]:

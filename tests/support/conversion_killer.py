@@ -2,10 +2,10 @@
 
     python conversion_killer.py NUM_KILLS SEED FOLDER
 
-Every attempt is a fork of this process, which has imported everything. Kills hit the process alone, as the system's do
-where memory runs out, or all of its process group. FOLDER/kills.json gets, for each kill, whether the attempt had
-finished, how many processes were left after some seconds, and whether the rerun ended with what an undisturbed one
-leaves, byte by byte.
+Every attempt is a fork of this process, which has imported everything. Kills hit the process alone or one of its
+workers, as the system's do where memory runs out, or all of its process group. FOLDER/kills.json gets, for each kill,
+whether the attempt had finished, how many processes were left after some seconds, and whether the rerun ended with what
+an undisturbed one leaves, byte by byte.
 """
 
 import json
@@ -20,7 +20,7 @@ import numpy as np
 
 from nnunetv2_simple.conversion.command_line import main as convert
 from support.conversion_cases import files_below, write_single_channel_case
-from support.processes import kill
+from support.processes import WHOM, kill
 
 NUM_CASES = 4
 
@@ -64,7 +64,7 @@ def main(num_kills: str, seed: str, place: str) -> None:
         child = start(folder, raw)
         time.sleep(generator.uniform(0, 1.1 * duration_s))
         finished = os.waitpid(child, os.WNOHANG)[0] == child
-        orphans = 0 if finished else kill(child, alone=number % 2 == 0)
+        orphans = 0 if finished else kill(child, WHOM[number % 3])
         num_files = len(files_below(raw)) if raw.is_dir() else 0
         status = status_of(start(folder, raw))
         is_whole = files_below(raw) == expected

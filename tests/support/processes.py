@@ -3,8 +3,10 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
+WHOM = ("process", "worker", "group")  # is killed
 ORPHANS_END_WITHIN_S = 120  # workers that have just begun import their packages first
 
 
@@ -21,18 +23,24 @@ def members(group: int) -> list[int]:
     return found
 
 
-def kill(leader: int, *, alone: bool) -> int:
-    """Kill a child that leads a process group, alone or with the group.
+def kill(leader: int, whom: str) -> int:
+    """Kill a child that leads a process group: "process" alone, the whole "group", or a "worker", its youngest process.
+
+    Without its worker the leader has to end by itself.
 
     Returns:
         How many processes of the group are left after some time; they are killed then.
     """
-    (os.kill if alone else os.killpg)(leader, signal.SIGKILL)
-    os.waitpid(leader, 0)
+    if whom == "group":
+        os.killpg(leader, signal.SIGKILL)
+    else:
+        with suppress(ProcessLookupError):  # the worker has just ended
+            os.kill(leader if whom == "process" else max(members(leader), default=leader), signal.SIGKILL)
     end = time.monotonic() + ORPHANS_END_WITHIN_S
     while members(leader) and time.monotonic() < end:
         time.sleep(0.1)
     orphans = members(leader)
     if orphans:
         os.killpg(leader, signal.SIGKILL)
+    os.waitpid(leader, 0)
     return len(orphans)

@@ -4,8 +4,8 @@ Once it has come to its end, another one begins.
 
     python training_killer.py NUM_KILLS SEED OUTPUT.json
 
-Checkpoints are saved every epoch, so that trainings are resumed inside of every phase. Half of the kills hit the
-process alone, as the system's do where memory runs out: its workers must end as well.
+Checkpoints are saved every epoch, so that trainings are resumed inside of every phase. Kills hit the process alone or
+one of its workers, as the system's do where memory runs out, or all of its process group: all others must end as well.
 
 Every attempt is a fork of this process, which has imported everything, so that it starts at once. Files are written
 with a pause in their middle: otherwise hardly a kill would find one half-written.
@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from nnunetv2.paths import nnUNet_results
 from nnunetv2.run.run_training import run_training
 
 from nnunetv2_simple.training.trainer import PhasedTrainer
-from support.processes import kill
+from support.processes import WHOM, kill
 
 TRAINER, PLANS = "SimPLeTrainer_Tiny", "nnUNetPlans_tiny"
 LONGEST_ATTEMPT_S, PAUSE_S = 10.0, 0.25
@@ -66,8 +67,8 @@ def save_every_epoch() -> None:
     PhasedTrainer.initialize = initialize_and_save_often
 
 
-def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool], alone: bool) -> tuple[bool, int]:
-    """Train until it is over; whether the training came to its end before, and how many processes outlived it."""
+def attempt(log: Path, work: Callable[[], None], *, is_over: Callable[[], bool], whom: str) -> tuple[bool, int]:
+    """Work until it is over; whether the work came to its end before, and how many processes outlived the kill."""
     log.touch()
     child = os.fork()
     if child == 0:
@@ -75,14 +76,18 @@ def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool], alone: bool)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        write_with_a_pause()
-        save_every_epoch()
+        status = 1
         try:
-            run_training("501", "3d_fullres", 0, TRAINER, PLANS, continue_training=go_on, device=torch.device("cpu"))
+            work()
+            status = 0
+        except SystemExit as end:
+            status = end.code
         except BaseException:
             traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
     while os.getpgid(child) != child:  # its session is not its own yet
         time.sleep(0.001)
     gives_up = after(GIVEN_UP_S)
@@ -92,7 +97,7 @@ def attempt(log: Path, *, go_on: bool, is_over: Callable[[], bool], alone: bool)
             assert status == 0, log.read_text()[-5000:]
             return True, 0
         time.sleep(0.01)
-    return False, kill(child, alone=alone)
+    return False, kill(child, whom)
 
 
 def after(seconds: float) -> Callable[[], bool]:
@@ -113,6 +118,16 @@ def modified(file: Path) -> float | None:
         return None
 
 
+def train(*, go_on: bool, trainer: str = TRAINER) -> None:
+    run_training("501", "3d_fullres", 0, trainer, PLANS, continue_training=go_on, device=torch.device("cpu"))
+
+
+def train_slowly(*, go_on: bool) -> None:
+    write_with_a_pause()
+    save_every_epoch()
+    train(go_on=go_on)
+
+
 def readable_epoch(checkpoint: Path) -> int | None:
     return torch.load(checkpoint, weights_only=False)["current_epoch"] if checkpoint.exists() else None
 
@@ -130,8 +145,8 @@ def main(num_kills: str, seed: str, output: str) -> None:
         starts_anew = number == 0 or report[-1]["finished"]
         if starts_anew:
             shutil.rmtree(fold, ignore_errors=True)
-        options = {"is_over": moments[number % 2], "alone": number % 4 < 2}
-        finished, orphans = attempt(log, go_on=not starts_anew, **options)
+        work = partial(train_slowly, go_on=not starts_anew)
+        finished, orphans = attempt(log, work, is_over=moments[number % 2], whom=WHOM[number // 2 % 3])
         report.append(
             {
                 "starts_anew": starts_anew,

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 import torch
 import torch.distributed as dist
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from support.full_disk import full_disk
 from support.plain_trainers import make_trainer, nnunet_folders, plans  # noqa: F401
 
 from nnunetv2_simple import files
@@ -137,12 +138,36 @@ def test_a_plot_that_cannot_be_written_does_not_end_a_training(trainer):
     assert "progress.png" in log_of(trainer)
 
 
-def test_too_few_cases_for_five_folds_are_said(trainer, monkeypatch):
-    def draw():
-        raise ValueError("Cannot have number of splits n_splits=5 greater than the number of samples: 3.")
+@pytest.fixture
+def splits_file(trainer) -> Path:
+    """Of a dataset with one case."""
+    return Path(trainer.preprocessed_dataset_folder_base) / "splits_final.json"
 
-    monkeypatch.setattr(trainer, "do_split", draw)
-    with pytest.raises(ValueError, match="samples: 3.. With fewer than five cases train fold 'all'"):
+
+def test_too_few_cases_for_five_folds_are_said(trainer, splits_file):
+    with pytest.raises(ValueError, match="samples=1.. With fewer than five cases train fold 'all'"):
+        trainer.run_training()
+    assert not splits_file.exists()
+
+
+def test_the_folds_are_those_that_nnunet_draws_and_are_written_whole(trainer, splits_file, monkeypatch):
+    for number in range(6):
+        (Path(trainer.preprocessed_dataset_folder) / f"case_{number}.b2nd").touch()
+    drawn, whole = trainer.do_split(), splits_file.read_bytes()
+    splits_file.unlink()
+    trainer._draw_folds()
+    assert splits_file.read_bytes() == whole
+    assert trainer.do_split() == drawn
+    splits_file.unlink()
+    monkeypatch.setattr(trainer, "print_to_log_file", lambda *_: None)  # it needs the disk, too
+    with full_disk(10), pytest.raises(OSError, match=str(splits_file)):
+        trainer._draw_folds()
+    assert not splits_file.exists()
+
+
+def test_folds_that_nnunet_left_half_written_are_named(trainer, splits_file):
+    splits_file.write_text('[{"train": ["case"')
+    with pytest.raises(ValueError, match=f"{splits_file} is not valid JSON"):
         trainer.run_training()
 
 

@@ -13,9 +13,9 @@ import SimpleITK as sitk
 import torch
 from support.nnunet_environment import NNUNetEnvironment, build_environment
 
-SCRIPT = Path(__file__).parents[1] / "support" / "training_killer.py"
+SUPPORT = Path(__file__).parents[1] / "support"
 TRAINER = "SimPLeTrainer_Tiny"
-NUM_KILLS, SEED = 12, 0
+NUM_KILLS, NUM_STAGES, SEED = 12, 3, 0
 BOUNDARIES = (3, 6)  # the epochs at which the second and third phase start
 
 
@@ -24,17 +24,22 @@ def environment(tmp_path_factory) -> NNUNetEnvironment:
     return build_environment(tmp_path_factory.mktemp("kills"))
 
 
-@pytest.fixture(scope="module")
-def kills(environment) -> list[dict]:
-    output = environment.folder / "kills.json"
+def run_killer(environment: NNUNetEnvironment, name: str, num_kills: int, **variables: str) -> list[dict]:
+    output = environment.folder / f"{name}.json"
+    variables |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SUPPORT.parent)}
     process = subprocess.run(
-        [sys.executable, SCRIPT, str(NUM_KILLS), str(SEED), output],
-        env=os.environ | environment.variables | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])},
+        [sys.executable, SUPPORT / f"{name}.py", str(num_kills), str(SEED), output],
+        env=os.environ | environment.variables | variables,
         capture_output=True,
         text=True,
     )
     assert process.returncode == 0, process.stderr[-5000:]
     return json.loads(output.read_text())
+
+
+@pytest.fixture(scope="module")
+def kills(environment) -> list[dict]:
+    return run_killer(environment, "training_killer", NUM_KILLS)
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +96,10 @@ def test_every_pseudo_mask_is_whole(environment, fold):
         mask = sitk.GetArrayFromImage(sitk.ReadImage(str(fold / "pseudo_masks" / f"{case}.nii.gz")))
         assert set(np.unique(mask)) <= {0, 1}
         assert blosc2.open(str(fold / "pseudo_masks_preprocessed" / f"{case}.b2nd"))[:].max() <= 1
+
+
+def test_what_is_killed_after_the_epochs_ends_with_the_same_content(environment, fold):
+    """So the masks of a training that was killed are those of an undisturbed one."""
+    stages = run_killer(environment, "stage_killer", NUM_STAGES, nnUNet_def_n_proc="2")
+    assert [stage["stage"] for stage in stages] == ["masks", "validation", "export"]
+    assert [(stage["orphans"], stage["is_whole"]) for stage in stages] == [(0, True)] * NUM_STAGES
