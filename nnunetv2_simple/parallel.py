@@ -19,6 +19,8 @@ from threadpoolctl import threadpool_limits
 from nnunetv2_simple import __version__
 
 DASK_TIMEOUT_S = 10
+NO_WORKERS_TIMEOUT_S = 60  # Dask starts workers anew that were killed, but not always
+DASK_CHECKED_EVERY_S = 0.5
 PARENT_CHECKED_EVERY_S = 0.5
 NUM_QUEUED = 2  # results that may wait for a process in the background, as in nnU-Net's validation
 
@@ -47,7 +49,7 @@ def open_workers(*, num_processes: int = 1, dask_scheduler: str | None = None) -
     Raises:
         ValueError: If ``num_processes`` is not positive, or Dask's package ``distributed`` is not installed.
         ConnectionError: If the scheduler or its workers cannot be reached or cannot import this package, and, while
-            running, if the scheduler is lost.
+            running, if the scheduler or all workers are lost.
     """
     if num_processes < 1:
         raise ValueError(f"the number of worker processes must be at least 1, got {num_processes}")
@@ -93,15 +95,22 @@ def _run_on_dask(client, function: Callable, items: Iterable, killed: Callable =
     # not by joblib, whose Dask backend waits for ever for an item that Dask has given up
     def run_on_cluster(some: Iterable) -> Iterator[tuple]:
         futures = {client.submit(partial(_call, function), item, pure=False): item for item in some}
-        for future in as_completed(futures, loop=client.loop):
+        completed = as_completed(futures, loop=client.loop)
+        while futures:
+            _wait_for_result(completed, client)
+            future = next(completed)
+            item = futures.pop(future)
             try:
-                yield future.result()
+                result = future.result()
             except KilledWorker:
-                given_up.append(futures[future])
+                given_up.append(item)
+                continue
             except CancelledError as error:
                 raise ConnectionError(
                     f"the Dask scheduler was lost, run the same command again to resume: {error}"
                 ) from error
+            future.release()  # Dask would run it again if the worker that keeps the result were killed
+            yield result
 
     yield from run_on_cluster(items)
     # Dask also gives up what only waited at the workers that were killed, so each is run once more, alone
@@ -110,6 +119,19 @@ def _run_on_dask(client, function: Callable, items: Iterable, killed: Callable =
         yield from run_on_cluster([item])
         if given_up:
             yield item, killed(item)
+
+
+def _wait_for_result(completed, client) -> None:
+    workers_seen = time.monotonic()
+    while not completed.has_ready():
+        time.sleep(DASK_CHECKED_EVERY_S)
+        if client.scheduler_info().get("workers"):  # without a scheduler it is empty
+            workers_seen = time.monotonic()
+        elif time.monotonic() > workers_seen + NO_WORKERS_TIMEOUT_S:
+            raise ConnectionError(
+                f"the Dask cluster has had no worker for {NO_WORKERS_TIMEOUT_S} s, were all killed (out of memory?): "
+                "start some and run the same command again to resume"
+            )
 
 
 def _call(function: Callable, item) -> tuple:

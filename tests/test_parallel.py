@@ -16,26 +16,27 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from nnunetv2_simple.parallel import in_background, open_workers
 
-distributed = pytest.importorskip("distributed")
+dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
 
 
 @contextmanager
-def two_workers():
-    """The address of a cluster of two worker processes on this machine."""
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+def cluster_of(num_workers):
+    """The address of a cluster of some worker processes on this machine."""
+    with distributed.LocalCluster(n_workers=num_workers, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
 
 
 @pytest.fixture(scope="module")
 def scheduler():
-    with two_workers() as address:
+    with cluster_of(2) as address:
         yield address
 
 
 @pytest.fixture
 def scheduler_of_its_own():
-    """For tests that kill workers: Dask does not always start another one in place of one that was killed."""
-    with two_workers() as address:
+    """For tests that kill workers. Dask does not start another in place of one that is killed while it starts, so
+    there are enough of them: every item is given up at its first kill, is run once more alone, and two are left."""
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), cluster_of(4) as address:
         yield address
 
 
@@ -160,8 +161,10 @@ def test_a_cluster_without_workers_is_refused(monkeypatch):
         pass
 
 
-def test_a_scheduler_that_is_lost_is_reported(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("lost", "named"), [("scheduler", "lost"), ("worker", "no worker for 2 s")])
+def test_a_cluster_that_is_lost_is_reported(lost, named, tmp_path, monkeypatch):
     monkeypatch.setattr("nnunetv2_simple.parallel.DASK_TIMEOUT_S", 5)
+    monkeypatch.setattr("nnunetv2_simple.parallel.NO_WORKERS_TIMEOUT_S", 2)
     file, dask = tmp_path / "scheduler.json", [sys.executable, "-m", "dask"]
     with (
         subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file]) as scheduler,
@@ -170,9 +173,9 @@ def test_a_scheduler_that_is_lost_is_reported(tmp_path, monkeypatch):
         try:
             wait_until(file.exists)
             address = json.loads(file.read_text())["address"]
-            with pytest.raises(ConnectionError, match="lost"), open_workers(dask_scheduler=address) as run_items:
+            with pytest.raises(ConnectionError, match=named), open_workers(dask_scheduler=address) as run_items:
                 for _ in run_items(time.sleep, [0, 300]):
-                    scheduler.kill()
+                    (worker if lost == "worker" else scheduler).kill()
         finally:
             scheduler.kill()
             worker.kill()
