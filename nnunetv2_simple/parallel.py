@@ -125,7 +125,7 @@ def _wait_for_result(completed, client) -> None:
     workers_seen = time.monotonic()
     while not completed.has_ready():
         time.sleep(DASK_CHECKED_EVERY_S)
-        if client.scheduler_info().get("workers"):  # without a scheduler it is empty
+        if client.scheduler_info().get("workers", True):  # empty without a scheduler
             workers_seen = time.monotonic()
         elif time.monotonic() > workers_seen + NO_WORKERS_TIMEOUT_S:
             raise ConnectionError(
