@@ -1,7 +1,7 @@
 """What a conversion starts from: the cases, and what all of them are converted with."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,12 @@ class Case:
     def parameters(self) -> dict:
         """Return, as JSON has it, what decides beside files and :meth:`Conversion.parameters` on what is written."""
         return {"is_test": self.is_test, "is_negative": self.is_negative, "may_hold_more": self.may_hold_more}
+
+
+def unannotated_cases(cases: Iterable[Case]) -> list[str] | None:
+    """Return the training cases that may hold lesions nobody annotated, None if all may."""
+    found = [case.identifier for case in cases if case.may_hold_more and not case.is_test]
+    return found if any(not case.may_hold_more for case in cases) else None
 
 
 @dataclass(frozen=True)

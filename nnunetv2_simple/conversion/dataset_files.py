@@ -12,7 +12,7 @@ from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_j
 
 from nnunetv2_simple import __version__
 from nnunetv2_simple.conversion.case_files import FILE_ENDING
-from nnunetv2_simple.conversion.cases import Case, Conversion
+from nnunetv2_simple.conversion.cases import Case, Conversion, unannotated_cases
 from nnunetv2_simple.conversion.converted_case import image_files
 from nnunetv2_simple.conversion.record import difference, is_done, known_record
 from nnunetv2_simple.files import only_one, read_json, remove_partial_files, save_json_atomically
@@ -112,7 +112,11 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
     training = [name for name, record in done.items() if not record["parameters"]["is_test"]]
     if training:
         quality = {name: done[name]["quality"] for name in training}
-        write_page(folder, quality, failed=failed, unannotated_margin_mm=conversion.unannotated_margin_mm)
+        outside = {
+            "unannotated_margin_mm": conversion.unannotated_margin_mm,
+            "unannotated_cases": unannotated_cases(cases),
+        }
+        write_page(folder, quality, failed=failed, **outside)
         if any(case.is_validation for case in cases):
             _write_split(training, {case.identifier for case in cases if case.is_validation}, conversion)
         _write_dataset_jsons(training, conversion)

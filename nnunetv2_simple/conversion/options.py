@@ -12,7 +12,7 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from tqdm import tqdm
 
 from nnunetv2_simple.arguments import add_flag, add_num_processes, add_option, listed, parse_labels
-from nnunetv2_simple.conversion.cases import DEFAULT_RECIPE, Case, Conversion, WalkerImage
+from nnunetv2_simple.conversion.cases import DEFAULT_RECIPE, Case, Conversion, WalkerImage, unannotated_cases
 from nnunetv2_simple.conversion.convert import (
     annotation_warnings_of,
     cases_of_part,
@@ -250,7 +250,7 @@ def _convert(cases: Sequence[Case], conversion: Conversion, *, overwrite: bool, 
     else:
         if empty := classes_without_lesion(conversion):
             print(f"WARNING: no training case has a lesion of the class {', '.join(empty)}", file=sys.stderr)
-        print(describe_outside(conversion.unannotated_margin_mm))
+        print(describe_outside(conversion.unannotated_margin_mm, unannotated_cases(cases)))
         _say_what_comes_next(part, conversion)
     return 1 if failures else 0
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
@@ -21,6 +21,7 @@ OUTLINES = (
     ("box of the clicks", colours.BOX, "dotted"),
     ("reference (evaluation only)", colours.REFERENCE, "dashed"),
 )
+MAX_NAMED = 5  # cases in a sentence
 # measures whose medians over the cases stand on top of the page, the contrast's by its magnitude
 SUMMARISED = ("foreground_ml", "foreground_fraction", "unlabelled_fraction", "contrast", "precision", "recall", "dice")
 
@@ -31,6 +32,7 @@ def write_page(
     *,
     failed: Mapping[str, str] = MappingProxyType({}),
     unannotated_margin_mm: float | None = None,
+    unannotated_cases: Sequence[str] | None = None,
 ) -> Path:
     """Write ``quality_control/index.html``: all cases in one table that can be sorted and filtered.
 
@@ -44,6 +46,7 @@ def write_page(
         cases: What :func:`nnunetv2_simple.evaluation.quality.measure_case` returned, by case identifier.
         failed: The reason of every case that could not be converted, by case identifier.
         unannotated_margin_mm: How far around the boxes is background; None where everything outside them is.
+        unannotated_cases: The cases that this holds for; all that were clicked if None.
 
     Returns:
         The file.
@@ -60,7 +63,7 @@ def write_page(
         title=f"Quality control of the pseudo-masks: {Path(dataset_folder).resolve().name}",
         has_evaluation=any("evaluation_only" in found for found in cases.values()),
         has_evidence=has_evidence,
-        outside=describe_outside(unannotated_margin_mm),
+        outside=describe_outside(unannotated_margin_mm, unannotated_cases),
         medians=_medians(list(measures.values())),
         failed=[(case, failed[case]) for case in sorted(failed, key=_natural)],
         kinds=_kinds(cases),
@@ -72,16 +75,21 @@ def write_page(
     return file
 
 
-def describe_outside(unannotated_margin_mm: float | None) -> str:
-    """Say what the labels of clicked cases hold outside the boxes."""
+def describe_outside(unannotated_margin_mm: float | None, unannotated_cases: Sequence[str] | None) -> str:
+    """Say what the labels of clicked cases hold outside the boxes; see :func:`write_page`."""
     if unannotated_margin_mm is None:
         return (
             "Outside the boxes of the clicks all is background: right if every lesion of a case is annotated. If there "
             "may be others, convert with -unannotated ignore."
         )
+    where, elsewhere = "clicked cases", ""
+    if unannotated_cases is not None:
+        are_few = len(unannotated_cases) <= MAX_NAMED
+        where = ", ".join(unannotated_cases) if are_few else f"{len(unannotated_cases)} cases"
+        elsewhere = " In the others all outside the boxes is background."
     return (
-        f"In clicked cases only what is within {unannotated_margin_mm:g} mm of a box is background, all else is "
-        "ignored: there may be lesions that nobody annotated."
+        f"In {where} only what is within {unannotated_margin_mm:g} mm of a box is background, all else is ignored: "
+        f"there may be lesions that nobody annotated.{elsewhere}"
     )
 
 

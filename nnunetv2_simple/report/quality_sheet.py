@@ -13,8 +13,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy import ndimage
 
 from nnunetv2_simple.evaluation.quality import LabelledCase
+from nnunetv2_simple.extreme_points.box import grown, in_voxels
 from nnunetv2_simple.report import colours
 from nnunetv2_simple.report.pictures import MARGIN_MM, Outline, draw_slice, intensity_window, save_png, save_slice
 
@@ -49,7 +51,7 @@ def draw_sheet(output_file: Path, case: LabelledCase, measures: dict, *, title: 
     rows = {
         _heading(index + 1, measured): _LesionView(case, case.lesions[index])
         for index in sorted(worst_first[:MAX_ROWS])
-    } or {"no lesion: planes through the centre of the image": _LesionView(case, None)}
+    } or {_heading_without_lesions(case): _LesionView(case, None)}
     if len(measured) > MAX_ROWS:
         title += f"    ({MAX_ROWS} of {len(measured)} lesions, those with most warnings)"
     notes = _wrapped(measures["warnings"])
@@ -93,14 +95,20 @@ def draw_thumbnail(output_file: Path, case: LabelledCase, measures: dict) -> Non
 
 
 class _LesionView:
-    """The block of the image around the box of a lesion; of a case without lesions (None) the whole image."""
+    """The block of the image around the box of a lesion.
+
+    Of a case without lesions (None) it is that around what is painted, and the whole image if nothing is.
+    """
 
     def __init__(self, case: LabelledCase, lesion: "Lesion | None"):
-        region = near = block = tuple(slice(0, n) for n in case.image.shape)
         self.points, own_label = np.empty((0, 3), dtype=int), 1
+        (block,) = ndimage.find_objects(_painted(case).view(np.uint8)) or [tuple(slice(0, n) for n in case.image.shape)]
         if lesion is not None:
-            region, near = (case.region(lesion, margin_mm) for margin_mm in (MARGIN_MM, WINDOW_MARGIN_MM))
             block, self.points, own_label = case.box(lesion).slices, lesion.extreme_points, lesion.label
+        region, near = (
+            grown(block, in_voxels(margin_mm, case.spacing_mm), case.image.shape)
+            for margin_mm in (MARGIN_MM, WINDOW_MARGIN_MM)
+        )
         labels = case.label[region]
         others = (labels != 0) & (labels != case.ignore_label) & (labels != own_label)
         self.outlines = [
@@ -161,6 +169,16 @@ def _legend(outlines: Sequence[Outline]) -> list[Artist]:
     for where, style in ((f"in the plane (± {NEAR_VOXELS})", IN_PLANE), ("elsewhere", ELSEWHERE)):
         handles.append(Line2D([], [], marker="o", linestyle="", label=f"extreme point {where}", **style))
     return handles
+
+
+def _painted(case: LabelledCase) -> np.ndarray:
+    return (case.label != 0) & (case.label != case.ignore_label)
+
+
+def _heading_without_lesions(case: LabelledCase) -> str:
+    if _painted(case).any():
+        return "painted mask: planes through the centre of its box"
+    return "no lesion: planes through the centre of the image"
 
 
 def _heading(number: int, measured: Sequence[dict]) -> str:

@@ -119,13 +119,15 @@ def test_only_the_neighbourhood_of_the_boxes_is_background(folder, monkeypatch, 
     assert (label_of(folder, "clicked", "Dataset007_Mixed_walker")[expected_far] == 2).all()
 
 
-def test_it_may_hold_for_listed_cases_only(folder, monkeypatch):
+def test_it_may_hold_for_listed_cases_only(folder, monkeypatch, capsys):
     write_points(folder / "clicks" / "painted.json", extreme_points_from_mask(tumor_mask(1)))
     (folder / "index_lesion_only.txt").write_text("painted\n")
     options = ["-unannotated", "ignore", "-margin_mm", 0.5, "-unannotated_cases", folder / "index_lesion_only.txt"]
     assert convert(folder, monkeypatch, *options) == 0
     assert label_of(folder, "painted")[0, 0, 0] == 2
     assert label_of(folder, "clicked")[0, 0, 0] == 0
+    page = (folder / "Dataset005_Mixed" / QUALITY_FOLDER / "index.html").read_text(encoding="utf-8")
+    assert "In painted only" in page and "In painted only" in capsys.readouterr().out
 
 
 def test_the_default_is_said(folder, monkeypatch, capsys):

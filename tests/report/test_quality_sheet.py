@@ -13,7 +13,7 @@ from support.quality_cases import IGNORE, SHAPE, ball_case, blocks_case, box_of,
 
 from nnunetv2_simple.evaluation.quality import LabelledCase, measure_case
 from nnunetv2_simple.report.colours import FOREGROUND
-from nnunetv2_simple.report.quality_sheet import draw_sheet
+from nnunetv2_simple.report.quality_sheet import draw_sheet, draw_thumbnail
 
 
 def sheet_pixels(file, case, **changed):
@@ -97,6 +97,23 @@ def test_sheet_of_degenerate_cases(tmp_path, lesions):
         case["label"][case["label"] == IGNORE] = label
         pixels = sheet_pixels(tmp_path / f"{name}.png", case, reference=case["label"] % IGNORE)
         assert pixels.std() > 0
+
+
+@pytest.mark.parametrize("draw", [draw_sheet, draw_thumbnail])
+def test_pictures_of_a_painted_case_show_what_is_painted(draw, tmp_path):
+    case = make_case([])
+    case["label"][:] = 0
+    options = {"title": "case"} if draw is draw_sheet else {}
+    colour = [int(FOREGROUND[i : i + 2], 16) for i in (1, 3, 5)]
+    num_outlined = []
+    for paint in (False, True):
+        case["label"][1:3, 2:4, 3:6] = paint  # far from the centre
+        file = tmp_path / "picture.png"
+        draw(file, LabelledCase(**case), measure_case(LabelledCase(**case)), **options)
+        with Image.open(file) as picture:
+            pixels = np.array(picture.convert("RGB")).astype(int)[:-40]  # without the legend
+        num_outlined.append((abs(pixels - colour) < 12).all(axis=-1).sum())
+    assert num_outlined[0] == 0 and num_outlined[1] > 100
 
 
 def test_sheet_takes_any_text(tmp_path):
