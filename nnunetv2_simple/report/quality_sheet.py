@@ -118,7 +118,7 @@ class _LesionView:
         ]
         if lesion is not None:
             self.outlines.insert(1, Outline("box", case.box(lesion).contains(region), colours.BOX, ":", width=1.0))
-        if case.reference is not None:
+        if lesion is not None and case.reference is not None:
             inside = case.reference[region] == own_label
             self.outlines.append(Outline("reference (evaluation only)", inside, colours.REFERENCE, "--"))
         self.image, self.scribbles = case.image[region], case.scribbles[region]
