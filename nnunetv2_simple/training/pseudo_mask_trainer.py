@@ -148,7 +148,7 @@ class PseudoMaskTrainer(SeededTrainer):
     def _remove_half_written_files(self) -> None:
         for pattern in (f"*{PARTIAL}*", f"pseudo_masks/{PARTIAL}*", f"*_preprocessed/*{PARTIAL}*", f"{SHARE}*"):
             for file in Path(self.output_folder).glob(pattern):
-                if not file.name.startswith(f"{SHARE}{os.getpid()}_"):  # what another GPU of this training has noted
+                if f"{SHARE}{os.getpid()}_" not in file.name:  # what another GPU of this training notes, or has noted
                     file.unlink()
 
     def _set_aside_earlier_training(self) -> None:

@@ -18,6 +18,7 @@ from support.full_disk import full_disk
 from support.plain_trainers import make_trainer, nnunet_folders, plans  # noqa: F401
 
 from nnunetv2_simple import files
+from nnunetv2_simple.files import PARTIAL
 from nnunetv2_simple.training import pseudo_mask_trainer
 from nnunetv2_simple.training.checks import (
     check_labels_readable,
@@ -259,10 +260,14 @@ def test_a_process_ends_when_another_was_killed(one_of_two):
 
 
 def test_the_notes_of_other_processes_survive_the_removal_of_left_over_ones(one_of_two):
-    note_of(one_of_two, 1).write_text("")
-    left_over = Path(one_of_two.output_folder) / ".share_7_1_1"
-    left_over.write_text("")
+    note = note_of(one_of_two, 1)
+    note.write_text("")
+    being_written = note.with_name(f"{PARTIAL}0_{note.name}")
+    left_over = note.with_name(".share_7_1_1")
+    for file in (being_written, left_over):
+        file.write_text("")
     one_of_two._share_work(one_of_two._remove_half_written_files)
+    assert being_written.exists()
     assert not left_over.exists()
 
 
