@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 from nnunetv2_simple import __version__
 
 DASK_TIMEOUT_S = 10
-NO_WORKERS_TIMEOUT_S = 60  # Dask starts workers anew that were killed, but not always
-DASK_CHECKED_EVERY_S = 0.5
+NO_WORKERS_TIMEOUT_S = 600  # Dask and queues of jobs start other workers, but not always
+DASK_CHECKED_EVERY_S, RESULT_AWAITED_S = 5, 0.1
 PARENT_CHECKED_EVERY_S = 0.5
 NUM_QUEUED = 2  # results that may wait for a process in the background, as in nnU-Net's validation
 
@@ -122,12 +122,15 @@ def _run_on_dask(client, function: Callable, items: Iterable, killed: Callable =
 
 
 def _wait_for_result(completed, client) -> None:
-    workers_seen = time.monotonic()
+    workers_seen = checked = time.monotonic()
     while not completed.has_ready():
-        time.sleep(DASK_CHECKED_EVERY_S)
+        time.sleep(RESULT_AWAITED_S)
+        if time.monotonic() < checked + DASK_CHECKED_EVERY_S:
+            continue
         if client.scheduler_info().get("workers", True):  # empty without a scheduler
             workers_seen = time.monotonic()
-        elif time.monotonic() > workers_seen + NO_WORKERS_TIMEOUT_S:
+        checked = time.monotonic()
+        if checked > workers_seen + NO_WORKERS_TIMEOUT_S:
             raise ConnectionError(
                 f"the Dask cluster has had no worker for {NO_WORKERS_TIMEOUT_S} s, were all killed (out of memory?): "
                 "start some and run the same command again to resume"
@@ -219,8 +222,8 @@ def end_with_parent(parent: int | None = None) -> None:
 
 
 @contextmanager
-def ends_with_killed_workers(say: Callable[[str], None], what: str) -> Iterator[None]:
-    """End this process, with status 1, if one of its worker processes is killed.
+def ends_with_killed_workers(say: Callable[[str], None], what: str, advice: str) -> Iterator[None]:
+    """End this process and its workers, with status 1, if one of them is killed.
 
     A pool of multiprocessing, which nnU-Net's validation and prediction use, waits without end for the result of a
     worker that was killed. What runs its workers itself needs none of this.
@@ -228,6 +231,7 @@ def ends_with_killed_workers(say: Callable[[str], None], what: str) -> Iterator[
     Args:
         say: Called with the reason.
         what: What is at work, for the reason.
+        advice: What to do.
     """
     is_over = threading.Event()
 
@@ -235,12 +239,13 @@ def ends_with_killed_workers(say: Callable[[str], None], what: str) -> Iterator[
         workers = set()
         while not is_over.wait(PARENT_CHECKED_EVERY_S):
             workers.update(multiprocessing.active_children())
-            if any(worker.exitcode == -signal.SIGKILL for worker in workers):
-                say(
-                    f"ERROR: a worker process of {what} was killed (out of memory?). Run the same command again to "
-                    f"resume, with fewer of them (nnUNet_def_n_proc, or -npp and -nps of nnUNetv2_predict)"
-                )
-                os._exit(1)
+            if any(worker.exitcode == -9 for worker in workers):  # SIGKILL, which Windows has no name for
+                try:
+                    say(f"ERROR: a worker process of {what} was killed (out of memory?). {advice}")
+                finally:
+                    for worker in multiprocessing.active_children():  # they would wait for ever
+                        worker.kill()
+                    os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
     try:

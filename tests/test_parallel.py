@@ -235,7 +235,8 @@ def test_what_was_in_work_when_a_background_process_was_killed_is_named():
 
 
 POOL_OF_NNUNETS = """
-import os, signal, time
+import os, signal, sys, time
+from pathlib import Path
 from multiprocessing import get_context
 from nnunetv2_simple.parallel import ends_with_killed_workers
 
@@ -243,18 +244,26 @@ def be_killed():
     time.sleep(3)
     os.kill(os.getpid(), signal.SIGKILL)
 
+def note(folder):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
 if __name__ == "__main__":
-    with ends_with_killed_workers(lambda reason: print(reason, flush=True), "the validation"):
-        with get_context("spawn").Pool(1) as pool:
+    with ends_with_killed_workers(lambda reason: print(reason, flush=True), "the validation", "Use fewer."):
+        with get_context("spawn").Pool(2) as pool:
+            pool.apply_async(note, (sys.argv[1],))
             pool.apply_async(be_killed).get()
 """
 
 
 def test_a_pool_whose_worker_was_killed_is_not_waited_for(tmp_path):
     (tmp_path / "pool.py").write_text(POOL_OF_NNUNETS)
-    process = subprocess.run([sys.executable, tmp_path / "pool.py"], stdout=subprocess.PIPE, text=True, timeout=600)
+    (notes := tmp_path / "notes").mkdir()
+    process = subprocess.run([sys.executable, tmp_path / "pool.py", notes], stdout=subprocess.PIPE, text=True)
     assert process.returncode == 1
-    assert "a worker process of the validation was killed" in process.stdout
+    assert "a worker process of the validation was killed (out of memory?). Use fewer." in process.stdout
+    (other,) = [int(note.name) for note in notes.iterdir()]
+    wait_until(lambda: not psutil.pid_exists(other))
 
 
 @pytest.mark.parametrize("num_processes", [0, -1])

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -81,15 +81,14 @@ def main() -> None:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="What to run")
     args = parser.parse_args()
     threading.Thread(target=_watch, args=(args.parent, args.costs), daemon=True).start()
-    guard = nullcontext()
-    if args.command[:1] == ["nnUNetv2_predict"]:
-        guard = ends_with_killed_workers(partial(print, flush=True), "the prediction")
+    advice = "Run the comparison again to resume, with a lower nnUNet_def_n_proc"
     try:
-        with guard:
+        with ends_with_killed_workers(partial(print, flush=True), args.command[0], advice):
             run(args.command)
     finally:
         if args.costs:
-            note_peak_memory(args.costs)
+            with suppress(OSError):
+                note_peak_memory(args.costs)
 
 
 if __name__ == "__main__":

@@ -138,6 +138,7 @@ def run_command(
         _kill(process)
         raise
     if process.returncode:
+        _kill(process)  # what is left of its process group
         raise CommandError(_describe_failure(command, process.returncode, log_file, begin))
 
 

@@ -63,8 +63,9 @@ class Case:
 
 def unannotated_cases(cases: Iterable[Case]) -> list[str] | None:
     """Return the training cases that may hold lesions nobody annotated, None if all may."""
-    found = [case.identifier for case in cases if case.may_hold_more and not case.is_test]
-    return found if any(not case.may_hold_more for case in cases) else None
+    training = [case for case in cases if not case.is_test]
+    found = [case.identifier for case in training if case.may_hold_more]
+    return found if len(found) < len(training) else None
 
 
 @dataclass(frozen=True)

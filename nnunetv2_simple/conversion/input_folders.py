@@ -94,15 +94,18 @@ def find_cases(
     return cases
 
 
-def read_case_list(file: Path) -> list[str]:
+def read_case_list(file: Path, *, may_be_empty: bool = False) -> list[str]:
     """Return the case identifiers of a text file, one a line; blank lines and those that begin with # are skipped.
 
     Raises:
-        ValueError: If its text is not UTF-8 or UTF-16, naming the file.
+        ValueError: If its text is not UTF-8 or UTF-16 or, unless it may be, if it is empty, naming the file.
     """
     with error_context(str(file)):
         lines = [line.strip() for line in read_text(file).splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+        identifiers = [line for line in lines if line and not line.startswith("#")]
+        if not identifiers and not may_be_empty:
+            raise ValueError("expected one case identifier a line, got none")
+    return identifiers
 
 
 def _one_file_each(

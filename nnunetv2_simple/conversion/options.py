@@ -160,7 +160,7 @@ def excluded_cases(words: Sequence[str], identifiers: Sequence[str]) -> set[str]
     for word in words:
         names = [word]
         if word not in identifiers and Path(word).is_file():
-            names = read_case_list(Path(word))
+            names = read_case_list(Path(word), may_be_empty=True)
         if unknown := [name for name in names if name not in identifiers]:
             where = f" in {word}" if names != [word] else ", which is no file either"
             raise ValueError(f"-exclude: there is no case {listed(unknown)}{where}")

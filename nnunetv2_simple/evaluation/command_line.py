@@ -40,8 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        labels = None if args.labels else predicted_labels(args.p)
-        cases = score_folder(args.p, args.a, labels or parse_labels(args.labels))
+        has_labels = not args.labels and (args.p / "dataset.json").is_file()
+        labels = predicted_labels(args.p) if has_labels else parse_labels(args.labels)
+        if not labels:
+            raise ValueError(f"{args.p / 'dataset.json'} has no class of a single label: name them with -labels")
+        cases = score_folder(args.p, args.a, labels)
         summary = summarise_clicks(cases)
         output = args.o or args.p
         output.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ def measure_case(case: LabelledCase) -> dict:
     Returns:
         A dictionary that JSON can hold. Measures of empty sets are None. Sizes are in mm (z, y, x), volumes in ml.
         ``lesions`` holds the measures of each lesion (see :func:`measure_lesion`), ``warnings`` sentences, those about
-        the annotation first, ``evaluation_only`` the scores against the reference, if there are one and a lesion.
+        the annotation first, ``evaluation_only`` the scores against the reference, if there is one.
     """
     measured = [measure_lesion(lesion, case) for lesion in case.lesions]
     boxed = case.label[_union_of_boxes(case)]
@@ -114,7 +114,7 @@ def measure_case(case: LabelledCase) -> dict:
         "warnings": [*annotation_sentences(case.warnings), *case_warnings(measured)],
         "lesions": measured,
     }
-    if case.reference is not None and measured:  # what is painted or free of lesions is learned as it is
+    if case.reference is not None:
         measures["evaluation_only"] = evaluate_pseudo_mask(
             case.label,
             case.reference,

@@ -10,7 +10,7 @@ from nnunetv2_simple.evaluation.metrics import dice
 def evaluate_pseudo_mask(
     label: np.ndarray, reference: np.ndarray, *, scribbles: np.ndarray, lesion_labels: Sequence[int]
 ) -> dict:
-    """Score the foreground of each label that a lesion or the reference has.
+    """Score the foreground of each label that a lesion or the reference has; what is painted is no pseudo-mask.
 
     Unlabelled voxels count as not foreground: precision says how far a network may trust the foreground, recall how
     much of the lesions it is shown.
@@ -27,7 +27,8 @@ def evaluate_pseudo_mask(
         each label. Scores of empty sets are None.
     """
     scores = {}
-    for foreground_label in sorted({*lesion_labels, *np.unique(reference).astype(int).tolist()} - {0}):
+    clicked_or_missed = {*lesion_labels, *(set(np.unique(reference).tolist()) - set(np.unique(label).tolist()))}
+    for foreground_label in sorted(clicked_or_missed - {0}):
         foreground, truth = label == foreground_label, reference == foreground_label
         scores[str(foreground_label)] = {
             "precision": mean_of(truth[foreground]),

@@ -11,7 +11,7 @@ class ClassProbabilities:
     """What nnU-Net's export of a prediction calls probabilities, bit for bit with as many threads.
 
     nnU-Net itself brings all classes to the original image at once, beside a segmentation: 16 + 8 K bytes per voxel for
-    K classes, of which the probabilities, 4 + 4 K, stay. Here it is 8 + 4 K for a moment, of which 4 stay.
+    K classes. Here it is 8 + 8 K for a moment; the logits in half precision, 2 + 2 K, and 4 for the class stay.
 
     Args:
         logits: (1 + K, *spatial), as the network predicts them.

@@ -77,7 +77,7 @@ def write_page(
 
 def describe_outside(unannotated_margin_mm: float | None, unannotated_cases: Sequence[str] | None) -> str:
     """Say what the labels of clicked cases hold outside the boxes; see :func:`write_page`."""
-    if unannotated_margin_mm is None:
+    if unannotated_margin_mm is None or unannotated_cases == []:
         return (
             "Outside the boxes of the clicks all is background: right if every lesion of a case is annotated. If there "
             "may be others, convert with -unannotated ignore."

@@ -101,9 +101,11 @@ class _LesionView:
     """
 
     def __init__(self, case: LabelledCase, lesion: "Lesion | None"):
-        self.points, own_label = np.empty((0, 3), dtype=int), 1
-        (block,) = ndimage.find_objects(_painted(case).view(np.uint8)) or [tuple(slice(0, n) for n in case.image.shape)]
-        if lesion is not None:
+        if lesion is None:
+            whole = tuple(slice(0, n) for n in case.image.shape)
+            (block,) = ndimage.find_objects(_painted(case).view(np.uint8)) or [whole]
+            self.points, own_label = np.empty((0, 3), dtype=int), 1
+        else:
             block, self.points, own_label = case.box(lesion).slices, lesion.extreme_points, lesion.label
         region, near = (
             grown(block, in_voxels(margin_mm, case.spacing_mm), case.image.shape)

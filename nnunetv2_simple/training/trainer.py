@@ -247,8 +247,12 @@ class PhasedTrainer(PseudoMaskTrainer):
             return
         self._hold_folder()
         self._remove_half_written_files()
+        splits_file = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
+        if self.fold != "all" and splits_file.is_file():
+            read_json(splits_file)  # names it if it is damaged
         try:
-            self._draw_folds()
+            if self.fold != "all" and not splits_file.is_file():
+                self._draw_folds(splits_file)
             training, validation = self.do_split()
         except ValueError as error:
             raise ValueError(
@@ -264,15 +268,9 @@ class PhasedTrainer(PseudoMaskTrainer):
         if any(phase.walks_again for phase in self.phases) and self._lacks_pseudo_masks():
             self._say_where_pseudo_masks_come_from()
 
-    def _draw_folds(self) -> None:
+    def _draw_folds(self, file: Path) -> None:
         """Write the folds nnU-Net would draw: it writes them in place, so that a kill, or the training of another fold
         at the same time, finds half a file."""
-        file = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
-        if self.fold == "all":
-            return
-        if file.is_file():
-            read_json(file)  # names it if it is damaged
-            return
         self.print_to_log_file("Creating new 5-fold cross-validation split...")
         save_json_atomically(draw_folds(all_case_identifiers(self.preprocessed_dataset_folder)), file)
 
@@ -384,7 +382,9 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         self._close_feature_tap()
-        with ends_with_killed_workers(self.print_to_log_file, "the validation"):
+        say = self.print_to_log_file if self.local_rank == 0 else partial(print, flush=True)  # nnU-Net's log is of one
+        advice = "Run the same command with --val, with a lower nnUNet_def_n_proc"
+        with ends_with_killed_workers(say, "the validation", advice):
             super().perform_actual_validation(save_probabilities)
         if self.local_rank == 0:
             self._score_validation_by_clicks()

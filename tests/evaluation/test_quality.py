@@ -9,6 +9,7 @@ import pytest
 from support.quality_cases import IGNORE, SHAPE, ball_case, blocks_case, box_of, make_case, make_lesion, measure
 
 from nnunetv2_simple.evaluation.quality import LabelledCase
+from nnunetv2_simple.evaluation.quality_scores import evaluate_pseudo_mask
 from nnunetv2_simple.evaluation.quality_warnings import lesion_warnings
 from nnunetv2_simple.extreme_points.lesions import Lesion
 
@@ -309,13 +310,24 @@ def test_evaluation_of_two_labels(case):
     reference[0, 0, :5] = 2
     case["label"][0, 0, 3:7] = 2  # 4 voxels, 2 of them in the reference
     case["scribbles"][0, 0, 6] = True  # 6 scribble voxels, 3 of them inside
-    evaluation = measure(case, reference=reference)["evaluation_only"]
+    options = {"scribbles": case["scribbles"], "lesion_labels": [1, 2]}
+    evaluation = evaluate_pseudo_mask(case["label"], reference, **options)
     assert evaluation["labels"]["1"] == pytest.approx({"precision": 9 / 15, "recall": 9 / 18, "dice": 18 / 33})
     assert evaluation["labels"]["2"] == pytest.approx({"precision": 2 / 4, "recall": 2 / 5, "dice": 4 / 9})
     assert evaluation["precision"] == pytest.approx((9 / 15 + 2 / 4) / 2)
     assert evaluation["recall"] == pytest.approx((9 / 18 + 2 / 5) / 2)
     assert evaluation["dice"] == pytest.approx((18 / 33 + 4 / 9) / 2)
     assert evaluation["scribbles_inside_reference"] == pytest.approx(3 / 6)
+
+
+def test_what_is_painted_is_not_evaluated_and_what_nobody_clicked_is_missed(case):
+    reference = np.zeros(SHAPE, dtype=np.uint8)
+    reference[0, 0, :5], reference[0, 1, :5] = 2, 3
+    case["label"][0, 0, :5] = 2  # no lesion has this label, so that it was painted
+    options = {"scribbles": case["scribbles"], "lesion_labels": [1]}
+    evaluation = evaluate_pseudo_mask(case["label"], reference, **options)
+    assert sorted(evaluation["labels"]) == ["1", "3"]
+    assert evaluation["labels"]["3"]["recall"] == 0
 
 
 def test_evaluation_of_empty_sets(case):

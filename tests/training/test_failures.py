@@ -156,13 +156,13 @@ def test_the_folds_are_those_that_nnunet_draws_and_are_written_whole(trainer, sp
         (Path(trainer.preprocessed_dataset_folder) / f"case_{number}.b2nd").touch()
     drawn, whole = trainer.do_split(), splits_file.read_bytes()
     splits_file.unlink()
-    trainer._draw_folds()
+    trainer._draw_folds(splits_file)
     assert splits_file.read_bytes() == whole
     assert trainer.do_split() == drawn
     splits_file.unlink()
     monkeypatch.setattr(trainer, "print_to_log_file", lambda *_: None)  # it needs the disk, too
     with full_disk(10), pytest.raises(OSError, match=str(splits_file)):
-        trainer._draw_folds()
+        trainer._draw_folds(splits_file)
     assert not splits_file.exists()
 
 
