@@ -322,12 +322,12 @@ def test_evaluation_of_two_labels(case):
 
 def test_what_is_painted_is_not_evaluated_and_what_nobody_clicked_is_missed(case):
     reference = np.zeros(SHAPE, dtype=np.uint8)
-    reference[0, 0, :5], reference[0, 1, :5] = 2, 3
+    reference[0, 0, :5], reference[0, 1, :5] = 2, 4
     case["label"][0, 0, :5] = 2  # no lesion has this label, so that it was painted
     options = {"scribbles": case["scribbles"], "lesion_labels": [1]}
     evaluation = evaluate_pseudo_mask(case["label"], reference, **options)
-    assert sorted(evaluation["labels"]) == ["1", "3"]
-    assert evaluation["labels"]["3"]["recall"] == 0
+    assert sorted(evaluation["labels"]) == ["1", "4"]
+    assert evaluation["labels"]["4"]["recall"] == 0
 
 
 def test_evaluation_of_empty_sets(case):
