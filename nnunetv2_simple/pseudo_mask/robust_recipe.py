@@ -40,6 +40,7 @@ FITTING_WEIGHT, UNFITTING_WEIGHT = 0.07, 0.005  # of the prior where it fits, an
 NETWORK_WEIGHT = 0.05  # of the prior where a network's opinion stands in for an ellipsoid that does not fit
 EVIDENCE_WEIGHT = 0.1  # of the prior where another model is believed
 TRUSTED_FROM, TRUSTED_FULLY = 0.3, 0.6  # Cohen's kappa of another model's mask and the trial's result
+LESS_TRUSTED = 0.3  # added to both where the ellipsoid fits, so that the trial's result is good already
 FITS_FROM, FITS_FULLY = 0.75, 0.8  # Dice of the ellipsoid and the trial's result
 MAX_NETWORK_LOG_ODDS = 4.0
 CONTRAST_SHARE = 0.7  # of the root mean square difference of neighbours: an edge
@@ -81,8 +82,9 @@ def robust_walk(
     at the weight 0.05^(1 - f) * 0.07^f. The histograms of the intensity term are weighted by what stands before it.
 
     Evidence of another model is believed as far as it agrees with the first walk: with Cohen's kappa of the two inside
-    the box and the trust t, which rises from 0 at a kappa of 0.3 to ``evidence_weight`` at 0.6, its log odds replace
-    the share t of everything before the intensity term, and the prior's weight becomes weight^(1 - t) * 0.1^t.
+    the box and the trust t, which rises from 0 at a kappa of 0.3 + 0.3 f to ``evidence_weight`` at 0.6 + 0.3 f, its
+    log odds replace the share t of everything before the intensity term, and the prior's weight becomes
+    weight^(1 - t) * 0.1^t.
 
     Args:
         image: (z, y, x) float intensities of the region, not constant.
@@ -119,7 +121,7 @@ def robust_walk(
         log_odds, weight = fit * within + (1 - fit) * _log_odds(network_probability), NETWORK_WEIGHT
     weight = weight ** (1 - fit) * FITTING_WEIGHT**fit
     if evidence is not None:
-        trust = evidence_weight * evidence_trust(evidence[in_box] > 0.5, trial[in_box] > 0.5)
+        trust = evidence_weight * evidence_trust(evidence[in_box] > 0.5, trial[in_box] > 0.5, fit)
         log_odds = (1 - trust) * log_odds + trust * _log_odds(evidence)
         weight = weight ** (1 - trust) * EVIDENCE_WEIGHT**trust
     return walk(np.where(in_box, log_odds, -np.inf), weight, initial=trial)
@@ -129,14 +131,15 @@ def _log_odds(probability: np.ndarray) -> np.ndarray:
     return logit(probability.astype(float)).clip(-MAX_NETWORK_LOG_ODDS, MAX_NETWORK_LOG_ODDS)
 
 
-def evidence_trust(evidence: np.ndarray, mask: np.ndarray) -> float:
-    """Return how far evidence is believed: 0 up to a kappa of 0.3 with what a walk found, 1 from 0.6 on.
+def evidence_trust(evidence: np.ndarray, mask: np.ndarray, fit: float) -> float:
+    """Return how far evidence is believed: 0 up to a kappa of 0.3 + 0.3 fit with what a walk found, 1 from 0.3 more on.
 
     Kappa is 0 where two masks agree as often as chance has it: for evidence that is noise, empty, or fills the box.
 
     Args:
         evidence: (voxels,) bool.
         mask: (voxels,) bool.
+        fit: How well the ellipsoid fits the mask, see :func:`ellipsoid_fit`.
 
     Reference:
         Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20, 1960.
@@ -144,7 +147,7 @@ def evidence_trust(evidence: np.ndarray, mask: np.ndarray) -> float:
     shares = [np.mean(values) for values in (evidence, mask)]
     by_chance = np.prod(shares) + np.prod([1 - share for share in shares])
     kappa = (np.mean(evidence == mask) - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0
-    return float(np.clip((kappa - TRUSTED_FROM) / (TRUSTED_FULLY - TRUSTED_FROM), 0, 1))
+    return float(np.clip((kappa - TRUSTED_FROM - LESS_TRUSTED * fit) / (TRUSTED_FULLY - TRUSTED_FROM), 0, 1))
 
 
 def ellipsoid_fit(ellipsoid: np.ndarray, mask: np.ndarray) -> float:

@@ -56,12 +56,14 @@ def test_nothing_follows_outside_the_box(faint_shell):
 
 def test_trust_is_the_agreement_beyond_chance():
     mask = np.array([1, 1, 0, 0, 0, 0, 0, 0], bool)
-    assert evidence_trust(mask, mask) == 1
-    assert evidence_trust(np.ones(8, bool), mask) == evidence_trust(~mask, mask) == 0
+    assert evidence_trust(mask, mask, 0.0) == 1
+    assert evidence_trust(np.ones(8, bool), mask, 0.0) == evidence_trust(~mask, mask, 0.0) == 0
     # one of two hit: agreement 7/8, by chance 1/8 * 2/8 + 7/8 * 6/8 = 44/64, kappa 12/20
-    assert evidence_trust(np.array([1, 0, 0, 0, 0, 0, 0, 0], bool), mask) == pytest.approx(1)
+    assert evidence_trust(np.array([1, 0, 0, 0, 0, 0, 0, 0], bool), mask, 0.0) == pytest.approx(1)
     # and one false alarm: agreement 6/8, by chance 40/64, kappa 1/3
-    assert evidence_trust(np.array([1, 0, 1, 0, 0, 0, 0, 0], bool), mask) == pytest.approx((1 / 3 - 0.3) / 0.3)
+    assert evidence_trust(np.array([1, 0, 1, 0, 0, 0, 0, 0], bool), mask, 0.0) == pytest.approx((1 / 3 - 0.3) / 0.3)
+    assert evidence_trust(np.array([1, 0, 0, 0, 0, 0, 0, 0], bool), mask, 1.0) == pytest.approx(0)
+    assert evidence_trust(mask, mask, 1.0) == 1
 
 
 @pytest.mark.parametrize("wrong", [{"evidence": np.zeros((2, 3, 4))}, {"evidence_weight": 2}, {"recipe": "paper"}])
