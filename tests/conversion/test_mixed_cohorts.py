@@ -160,8 +160,8 @@ def write_evidence(folder, array, *, npz=False):
 def test_evidence_changes_the_label_inside_the_box_only(form, folder, monkeypatch):
     assert convert(folder, monkeypatch, "-p", folder / "painted") == 0
     before = label_of(folder, "clicked")
-    core = np.zeros(SHAPE, np.float32)
-    core[2:7, 5:10, 4:9] = 1
+    core = tumor_mask().astype(np.float32)
+    core[:, 9:] = 0  # all but one end of it
     core[0, 0, 0] = 1  # far outside
     options = write_evidence(folder, core.astype(np.uint8) if form == "mask" else core, npz=form == "npz")
     assert convert(folder, monkeypatch, *options, "--overwrite") == 0
