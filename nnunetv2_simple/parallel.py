@@ -221,6 +221,11 @@ def end_with_parent(parent: int | None = None) -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
+def _kill_children() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
 @contextmanager
 def ends_with_killed_workers(say: Callable[[str], None], what: str, advice: str) -> Iterator[None]:
     """End this process and its workers, with status 1, if one of them is killed.
@@ -243,8 +248,7 @@ def ends_with_killed_workers(say: Callable[[str], None], what: str, advice: str)
                 try:
                     say(f"ERROR: a worker process of {what} was killed (out of memory?). {advice}")
                 finally:
-                    for worker in multiprocessing.active_children():  # they would wait for ever
-                        worker.kill()
+                    _kill_children()  # they would wait for ever
                     os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -262,8 +266,7 @@ def children_end_on_sigterm() -> Iterator[None]:
     """
 
     def end(signal_number: int, _) -> None:
-        for child in multiprocessing.active_children():
-            child.kill()
+        _kill_children()
         signal.signal(signal_number, signal.SIG_DFL)
         os.kill(os.getpid(), signal_number)
 

@@ -45,11 +45,15 @@ def peak_memory() -> dict:
 
 
 def note_peak_memory(costs_file: Path) -> None:
-    """Raise the peak memory noted in a file to that of this process; a training may consist of several."""
-    noted = read_json(costs_file) if costs_file.exists() else {}
-    now = peak_memory()
-    if (now["peak_memory_mb"] or 0) > (noted.get("peak_memory_mb") or 0):
-        save_json_atomically(noted | now, costs_file)
+    """Raise the peak memory noted in a file to that of this process; a training may consist of several.
+
+    A full disk, on which nothing can be noted, must not end the command.
+    """
+    with suppress(OSError):
+        noted = read_json(costs_file) if costs_file.exists() else {}
+        now = peak_memory()
+        if (now["peak_memory_mb"] or 0) > (noted.get("peak_memory_mb") or 0):
+            save_json_atomically(noted | now, costs_file)
 
 
 def run(command: Sequence[str]) -> None:
@@ -68,8 +72,7 @@ def _watch(parent: int, costs_file: Path | None) -> None:
     while os.getppid() == parent:
         time.sleep(PARENT_CHECKED_EVERY_S)
         if costs_file and time.monotonic() > next_note:
-            with suppress(OSError):  # a full disk must not end the watch
-                note_peak_memory(costs_file)
+            note_peak_memory(costs_file)
             next_note += PEAK_NOTED_EVERY_S
     os.killpg(0, signal.SIGKILL)  # this process and all its workers
 
@@ -87,8 +90,7 @@ def main() -> None:
             run(args.command)
     finally:
         if args.costs:
-            with suppress(OSError):
-                note_peak_memory(args.costs)
+            note_peak_memory(args.costs)
 
 
 if __name__ == "__main__":

@@ -134,11 +134,10 @@ def run_command(
             with suppress(subprocess.TimeoutExpired):
                 process.wait(WATCHED_EVERY_S)
             show(progress_line(_ends_of(log_file, begin)) or "at work")
-    except BaseException:
-        _kill(process)
-        raise
+    finally:
+        if process.returncode != 0:
+            _kill(process)  # what is left of its process group
     if process.returncode:
-        _kill(process)  # what is left of its process group
         raise CommandError(_describe_failure(command, process.returncode, log_file, begin))
 
 

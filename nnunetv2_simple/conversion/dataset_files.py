@@ -112,11 +112,13 @@ def write_dataset_files(cases: Sequence[Case], conversion: Conversion) -> None:
     training = [name for name, record in done.items() if not record["parameters"]["is_test"]]
     if training:
         quality = {name: done[name]["quality"] for name in training}
-        outside = {
-            "unannotated_margin_mm": conversion.unannotated_margin_mm,
-            "unannotated_cases": unannotated_cases(cases),
-        }
-        write_page(folder, quality, failed=failed, **outside)
+        write_page(
+            folder,
+            quality,
+            failed=failed,
+            unannotated_margin_mm=conversion.unannotated_margin_mm,
+            unannotated_cases=unannotated_cases(cases),
+        )
         if any(case.is_validation for case in cases):
             _write_split(training, {case.identifier for case in cases if case.is_validation}, conversion)
         _write_dataset_jsons(training, conversion)

@@ -10,7 +10,7 @@ from scipy import ndimage
 from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.evaluation.quality_scores import evaluate_pseudo_mask, mean_of
 from nnunetv2_simple.evaluation.quality_warnings import annotation_sentences, case_warnings, lesion_warnings
-from nnunetv2_simple.extreme_points.box import LesionBox, in_voxels
+from nnunetv2_simple.extreme_points.box import LesionBox, grown, in_voxels
 from nnunetv2_simple.extreme_points.points import along_axes
 
 if TYPE_CHECKING:
@@ -76,9 +76,14 @@ class LabelledCase:
     def box(self, lesion: "Lesion") -> LesionBox:
         return lesion.box(self.label.shape, self.spacing_mm)
 
-    def region(self, lesion: "Lesion", margin_mm: float) -> tuple[slice, ...]:
-        """Return the block of the image around the box of a lesion, with a margin of at least ``margin_mm``."""
-        return self.box(lesion).region(in_voxels(margin_mm, self.spacing_mm))
+    def around(self, block: Sequence[slice], margin_mm: float) -> tuple[slice, ...]:
+        """Return a block of the image with a margin of at least ``margin_mm``."""
+        return grown(block, in_voxels(margin_mm, self.spacing_mm), self.label.shape)
+
+    @property
+    def foreground(self) -> np.ndarray:
+        """(z, y, x) bool."""
+        return (self.label != 0) & (self.label != self.ignore_label)
 
 
 def measure_case(case: LabelledCase) -> dict:
@@ -103,7 +108,7 @@ def measure_case(case: LabelledCase) -> dict:
         "foreground_fraction": mean_of((boxed != 0) & (boxed != case.ignore_label)),
         "unlabelled_fraction": mean_of(boxed == case.ignore_label),
         "background_fraction": mean_of(boxed == 0),
-        "foreground_ml": _volume_ml((case.label != 0) & (case.label != case.ignore_label), case.spacing_mm),
+        "foreground_ml": _volume_ml(case.foreground, case.spacing_mm),
         "box_size_mm": max((lesion["box_size_mm"] for lesion in measured), key=np.prod, default=None),
         "core_fraction": _smallest(lesion["core_fraction"] for lesion in measured),
         "reached_points": min((lesion["reached_points"] for lesion in measured), default=None),
@@ -142,7 +147,8 @@ def measure_lesion(lesion: "Lesion", case: LabelledCase) -> dict:
         sqrt((var_f + var_b) / 2), to the background outside the box and no further than ``SHELL_MM`` from it;
         ``warnings``, one sentence per kind.
     """
-    box, region = case.box(lesion), case.region(lesion, SHELL_MM)
+    box = case.box(lesion)
+    region = case.around(box.slices, SHELL_MM)
     in_box, near, image, scribbles = (
         box.contains(region),
         case.label[region],

@@ -10,7 +10,7 @@ from nnunetv2_simple.evaluation.metrics import dice
 def evaluate_pseudo_mask(
     label: np.ndarray, reference: np.ndarray, *, scribbles: np.ndarray, lesion_labels: Sequence[int]
 ) -> dict:
-    """Score the foreground of each label that a lesion or the reference has; what is painted is no pseudo-mask.
+    """Score the foreground of each label that a lesion or the reference has, except those that were painted.
 
     Unlabelled voxels count as not foreground: precision says how far a network may trust the foreground, recall how
     much of the lesions it is shown.

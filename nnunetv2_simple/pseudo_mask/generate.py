@@ -176,9 +176,7 @@ def walk_again_around(
         raise ValueError(
             f"network_probability must have the image's shape {image.shape}, got {network_probability.shape}"
         )
-    foreground_seeds, background_seeds = _join_seeds(scribbles, seeds, box)
-    seeds = (foreground_seeds, background_seeds)
-    return _last_walk(image, box, *seeds, spacing_mm, "robust", {}, network_probability)
+    return _last_walk(image, box, *_join_seeds(scribbles, seeds, box), spacing_mm, "robust", {}, network_probability)
 
 
 def _last_walk(

@@ -16,7 +16,6 @@ from matplotlib.patches import Patch
 from scipy import ndimage
 
 from nnunetv2_simple.evaluation.quality import LabelledCase
-from nnunetv2_simple.extreme_points.box import grown, in_voxels
 from nnunetv2_simple.report import colours
 from nnunetv2_simple.report.pictures import MARGIN_MM, Outline, draw_slice, intensity_window, save_png, save_slice
 
@@ -103,14 +102,11 @@ class _LesionView:
     def __init__(self, case: LabelledCase, lesion: "Lesion | None"):
         if lesion is None:
             whole = tuple(slice(0, n) for n in case.image.shape)
-            (block,) = ndimage.find_objects(_painted(case).view(np.uint8)) or [whole]
+            (block,) = ndimage.find_objects(case.foreground.view(np.uint8)) or [whole]
             self.points, own_label = np.empty((0, 3), dtype=int), 1
         else:
             block, self.points, own_label = case.box(lesion).slices, lesion.extreme_points, lesion.label
-        region, near = (
-            grown(block, in_voxels(margin_mm, case.spacing_mm), case.image.shape)
-            for margin_mm in (MARGIN_MM, WINDOW_MARGIN_MM)
-        )
+        region, near = (case.around(block, margin_mm) for margin_mm in (MARGIN_MM, WINDOW_MARGIN_MM))
         labels = case.label[region]
         others = (labels != 0) & (labels != case.ignore_label) & (labels != own_label)
         self.outlines = [
@@ -173,12 +169,8 @@ def _legend(outlines: Sequence[Outline]) -> list[Artist]:
     return handles
 
 
-def _painted(case: LabelledCase) -> np.ndarray:
-    return (case.label != 0) & (case.label != case.ignore_label)
-
-
 def _heading_without_lesions(case: LabelledCase) -> str:
-    if _painted(case).any():
+    if case.foreground.any():
         return "painted mask: planes through the centre of its box"
     return "no lesion: planes through the centre of the image"
 
