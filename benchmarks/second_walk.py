@@ -23,7 +23,7 @@ from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.evaluation.statistics import compare_dice
 from nnunetv2_simple.nnunet.versions import open_dataset
-from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
+from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_mask
 from nnunetv2_simple.training.pseudo_masks import predict_case
 from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
 
@@ -35,7 +35,7 @@ def masks_of(case: str, weak: Path, network: np.ndarray, labels: list[int], igno
     weak_label = sitk.GetArrayFromImage(sitk.ReadImage(str(weak / "labelsTr" / f"{case}.nii.gz")))
     predicted, record = network.argmax(axis=0), read_record(weak, case)
     return {
-        FIRST: read_walker_probabilities(weak, case, labels).argmax(axis=0),
+        FIRST: read_walker_mask(weak, case, labels),
         "network alone (paper)": np.where(weak_label == 0, 0, predicted),
         "labelled kept, network elsewhere": np.where(weak_label == ignore_label, predicted, weak_label),
         "second walk": second_walk_mask(images_with_points(weak, case, record), record, network),

@@ -170,38 +170,39 @@ def _installed_version() -> str:
     return __version__
 
 
-def in_background(function: Callable, arguments: Iterable[tuple], *, num_processes: int) -> None:
+def in_background(function: Callable, arguments: Iterable[tuple], *, num_processes: int) -> list:
     """Call a function with each of some arguments, in other processes while the next arguments are worked out.
 
     Args:
-        function: Called for its effect; what it raises is raised here. Its first argument names the work.
+        function: What it raises is raised here. Its first argument names the work.
         arguments: Taken no faster than the processes keep up with: at most two calls wait for a process.
         num_processes: With 1 or less this process does the work itself.
+
+    Returns:
+        What the calls returned, in no particular order.
 
     Raises:
         ConnectionError: If a process is killed, naming what was in work.
     """
     if num_processes <= 1:
-        for arguments_of_call in arguments:
-            function(*arguments_of_call)
-        return
+        return [function(*arguments_of_call) for arguments_of_call in arguments]
     parent = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), **parent) as pool:
-        names = {}  # of the calls that are not finished
+        names, results = {}, []  # of the calls that are not finished, of the others
         try:
             for arguments_of_call in arguments:
                 names[pool.submit(function, *arguments_of_call)] = str(arguments_of_call[0])[:200]
                 is_queue_full = len(names) >= num_processes + NUM_QUEUED
                 for future in wait(names, None if is_queue_full else 0, FIRST_COMPLETED).done:
-                    future.result()
+                    results.append(future.result())
                     del names[future]
-            for future in names:
-                future.result()
+            results += [future.result() for future in names]
         except BrokenProcessPool as error:
             raise ConnectionError(
                 f"a worker process was killed (out of memory?) while some worked on {', '.join(names.values())}: set "
                 f"nnUNet_def_n_proc to less than {num_processes}"
             ) from error
+    return results
 
 
 @cache

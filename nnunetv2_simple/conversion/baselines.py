@@ -36,7 +36,7 @@ from nnunetv2_simple.files import read_json, remove_partial_files, save_json_ato
 from nnunetv2_simple.images import image_like, read_volume, spacing_zyx_mm, write_image
 from nnunetv2_simple.parallel import open_workers, reason_of
 from nnunetv2_simple.pseudo_mask.generate import generate_pseudo_mask, merge_pseudo_masks
-from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_probabilities
+from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_mask
 
 BASELINES = ("walker", "ellipsoid", "paper")
 LESION_KEYS = ("extreme_points_zyx", "axes_zyx", "label", "strokes")
@@ -184,7 +184,7 @@ def _label(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np
 def _label_of_lesions(case: str, like: sitk.Image, converted: Path, provenance: dict) -> np.ndarray:
     parameters = provenance["parameters"]
     if provenance["kind"] == "walker":
-        return read_walker_probabilities(converted, case, list(parameters["labels"].values())).argmax(axis=0)
+        return read_walker_mask(converted, case, list(parameters["labels"].values()))
     lesions = recorded_lesions(provenance["cases"][case], like)
     labels, shape, spacing_mm = [lesion.label for lesion in lesions], like.GetSize()[::-1], spacing_zyx_mm(like)
     if provenance["kind"] == "ellipsoid":

@@ -35,8 +35,10 @@ def label_digest(label: np.ndarray) -> str:
     return hashlib.sha256(f"{label.shape}".encode() + label.astype(np.uint8).tobytes()).hexdigest()
 
 
-def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> np.ndarray:
-    """Return the probability of every class, background first.
+def read_walker_mask(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> np.ndarray:
+    """Return the label that the walker finds most probable of every voxel, the first of equals.
+
+    The probability of background is that no lesion of any label claims the voxel: the product of 1 - p.
 
     Args:
         dataset_folder: ``DatasetXXX_Name`` in nnUNet_raw.
@@ -44,7 +46,7 @@ def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels
         foreground_labels: 1..K.
 
     Returns:
-        (1 + K, z, y, x) float32, sum one over the classes.
+        (z, y, x) uint8 in 0..K.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -55,7 +57,10 @@ def read_walker_probabilities(dataset_folder: Path, case: str, foreground_labels
         raise FileNotFoundError(
             f"the random walker's probabilities of case {case} are missing, expected {missing[0]}: convert it again"
         )
-    foreground = np.stack([sitk.GetArrayFromImage(read_volume(str(file))) for file in files]) / np.float32(255)
-    background = (1 - foreground).prod(axis=0, keepdims=True)  # no lesion of any label claims the voxel
-    probabilities = np.concatenate((background, foreground))
-    return probabilities / probabilities.sum(axis=0)
+    stored = [sitk.GetArrayFromImage(read_volume(str(file))) for file in files]
+    mask = np.zeros(stored[0].shape, dtype=np.uint8)
+    claimed = np.logical_or.reduce(stored)  # few voxels: all others are background
+    foreground = np.stack([probability[claimed] for probability in stored]) / np.float32(255)
+    background = (1 - foreground).prod(axis=0, keepdims=True)
+    mask[claimed] = np.concatenate((background, foreground)).argmax(axis=0)
+    return mask

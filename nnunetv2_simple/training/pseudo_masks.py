@@ -5,6 +5,7 @@ Each is written once, as an image in the case's original geometry, for people to
 
 import os
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +16,53 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_simple.conversion.converted_case import kept_voxels
 from nnunetv2_simple.conversion.record import read_record
+from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.files import written_atomically
 from nnunetv2_simple.images import read_grid
 from nnunetv2_simple.nnunet.class_probabilities import ClassProbabilities
 from nnunetv2_simple.nnunet.versions import case_identifiers, load_preprocessed_case
 from nnunetv2_simple.parallel import in_background
-from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest
+from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest, read_walker_mask
 from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
+
+
+class WalkerAgreement(NamedTuple):
+    """How a pseudo-mask agrees with what the first random walk found.
+
+    Attributes:
+        case: Case identifier.
+        dice: Of the foreground of both.
+        volume: Of the pseudo-mask's foreground, the walker's is 1.
+    """
+
+    case: str
+    dice: float
+    volume: float
+
+
+def agreement_with_walker(
+    converted_folder: Path, case: str, mask: np.ndarray, label_manager: LabelManager
+) -> WalkerAgreement | None:
+    """Compare the foreground of a mask (z, y, x) with that of the first random walk.
+
+    Returns:
+        None where the walker has found nothing, or what it has found is not there or cannot be read.
+    """
+    try:
+        walker = read_walker_mask(converted_folder, case, label_manager.foreground_labels) > 0
+    except (FileNotFoundError, ValueError):
+        return None
+    num_voxels = np.count_nonzero(walker)
+    if not num_voxels or walker.shape != mask.shape:
+        return None
+    foreground = (mask > 0) & (mask != label_manager.ignore_label)
+    return WalkerAgreement(case, dice(foreground, walker), np.count_nonzero(foreground) / num_voxels)
 
 
 class PseudoMaskWriter(NamedTuple):
@@ -53,7 +89,7 @@ class PseudoMaskWriter(NamedTuple):
     def file(self, case: str) -> str:
         return join(self.output_folder, case + self.dataset_json["file_ending"])
 
-    def write(self, case: str, logits: torch.Tensor, properties: dict) -> None:
+    def write(self, case: str, logits: torch.Tensor, properties: dict) -> WalkerAgreement | None:
         label_manager = self.plans_manager.get_label_manager(self.dataset_json)
         prediction = (logits, self.plans_manager, self.configuration_manager, label_manager, properties)
         folder, ignore_label = self.converted_dataset_folder, label_manager.ignore_label
@@ -76,6 +112,7 @@ class PseudoMaskWriter(NamedTuple):
             mask = np.where(kept, weak_label, mask)
         mask = mask.astype(np.uint8)
         self._write_mask(case, mask, properties)
+        return folder and agreement_with_walker(folder, case, mask, label_manager)
 
     def _write_mask(self, case: str, mask: np.ndarray, properties: dict) -> None:
         reader_writer = self.plans_manager.image_reader_writer_class()
@@ -141,7 +178,7 @@ def write_pseudo_masks(
         dataset: Preprocessed cases to predict, one of nnU-Net's datasets.
         weak_label_folder: Holds the weak label of each case in its original geometry.
         output_folder: Gets ``<case identifier><file ending>``.
-        log: Called with one line per case.
+        log: Called with one line per case, and one that says how far the masks have moved from the walker's.
         walk_again: Whether the random walker makes the masks.
         converted_dataset_folder: The raw dataset with images, points and records of labels; None if there is none.
         num_processes: Processes that resample and write; with 1 this one does.
@@ -180,4 +217,11 @@ def write_pseudo_masks(
                 )
             yield case, logits, properties
 
-    in_background(writer.write, predictions(), num_processes=min(num_processes, len(missing)))
+    agreements = in_background(writer.write, predictions(), num_processes=min(num_processes, len(missing)))
+    if found := [agreement for agreement in agreements if agreement is not None]:
+        lowest = min(found, key=attrgetter("dice"))
+        log(
+            f"{len(found)} pseudo-masks agree with the random walker's first ones at a mean Dice of "
+            f"{np.mean([agreement.dice for agreement in found]):.3f}, lowest {lowest.dice:.3f} ({lowest.case}); they "
+            f"have {np.median([agreement.volume for agreement in found]):.2f} times the volume (median)"
+        )

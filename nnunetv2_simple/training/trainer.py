@@ -213,13 +213,21 @@ class PhasedTrainer(PseudoMaskTrainer):
         raise SystemExit(0)
 
     def _say_what_was_propagated(self, phase: Phase) -> None:
-        """Say what share of the unlabelled voxels a phase's vote has labelled: of none, the phase changed nothing."""
+        """Say what share of the unlabelled voxels a phase's vote has labelled, and how it judges those of known labels.
+
+        Where it accepts no voxel, the phase changed next to nothing.
+        """
         end = first_epoch(self.phases, phase) + phase.num_epochs
-        shares = np.array(logged_values(self)["propagated_share"][end - phase.num_epochs : end], dtype=float)
-        if np.isfinite(shares).any():
-            share = np.nanmean(shares)
-            nothing = ": it changed next to nothing" if share < MIN_PROPAGATED_SHARE else ""
-            self.print_to_log_file(f"The fine-tuning propagated {share:.1%} of the unlabelled voxels{nothing}")
+        keys = ("propagated_share", "accepted_positives", "accepted_negatives")
+        epochs = [np.array(logged_values(self)[key][end - phase.num_epochs : end], dtype=float) for key in keys]
+        if not all(np.isfinite(values).any() for values in epochs):
+            return
+        propagated, own, others = (np.nanmean(values) for values in epochs)
+        nothing = ": it changed next to nothing" if propagated < MIN_PROPAGATED_SHARE else ""
+        self.print_to_log_file(
+            f"The fine-tuning propagated {propagated:.1%} of the unlabelled voxels{nothing}. Of the labelled voxels "
+            f"its vote accepts {own:.1%} of those of the same label and {others:.1%} of the others"
+        )
 
     def _save_checkpoint_before_epoch(self, name: str) -> None:
         """Save a checkpoint that continues with the current epoch (nnU-Net stores the one after it)."""

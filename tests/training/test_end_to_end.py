@@ -165,6 +165,11 @@ def test_what_the_pseudo_masks_come_from_is_said_at_the_start(environment, kille
     assert f"random walks on the images in {environment.dataset}" in killed_logs[0]
 
 
+def test_how_far_the_pseudo_masks_moved_is_said(environment, killed_logs):
+    num_cases = len(environment.splits["train"])
+    assert f"{num_cases} pseudo-masks agree with the random walker's first ones" in "".join(killed_logs)
+
+
 def test_retrained_labels_are_what_nnunets_preprocessing_makes_of_the_pseudo_masks(environment, fold):
     """A second way: nnU-Net's preprocessor on image and pseudo-mask, against the labels the retraining read."""
     plans_manager = PlansManager(str(environment.preprocessed / f"{PLANS}.json"))

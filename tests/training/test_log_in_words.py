@@ -19,7 +19,9 @@ def test_a_phase_is_one_line_of_words():
 
 @pytest.mark.parametrize(("shares", "said"), [([0.0, 0.0], True), ([0.2, 0.4], False)])
 def test_a_fine_tuning_that_propagates_nothing_is_called_so(monkeypatch, shares, said):
-    values = {"propagated_share": [float("nan"), *shares]}
+    nan = float("nan")
+    accepted = {"accepted_positives": [nan, 0.5, 0.75], "accepted_negatives": [nan, nan, 0.031]}
+    values = {"propagated_share": [nan, *shares]} | accepted
     monkeypatch.setattr("nnunetv2_simple.training.trainer.logged_values", lambda trainer: values)
     phases, lines = (replace(TRAIN, num_epochs=1), replace(FINETUNE, num_epochs=2)), []
     trainer = SimpleNamespace(phases=phases, print_to_log_file=lines.append)
@@ -27,7 +29,8 @@ def test_a_fine_tuning_that_propagates_nothing_is_called_so(monkeypatch, shares,
     assert lines == []
     PhasedTrainer._say_what_was_propagated(trainer, phases[1])
     (line,) = lines
-    assert f"{sum(shares) / 2:.1%}" in line and ("changed next to nothing" in line) == said
+    assert all(share in line for share in (f"{sum(shares) / 2:.1%}", "62.5%", "3.1%"))
+    assert ("changed next to nothing" in line) == said
 
 
 def test_silence_is_broken_now_and_then(monkeypatch):

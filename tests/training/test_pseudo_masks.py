@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from support.nnunet_environment import PLANS, NNUNetEnvironment, build_environme
 
 from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.pseudo_mask import walk_again
-from nnunetv2_simple.training.pseudo_masks import PseudoMaskWriter
+from nnunetv2_simple.pseudo_mask.walker_probabilities import walker_file
+from nnunetv2_simple.training.pseudo_masks import PseudoMaskWriter, agreement_with_walker
 
 CASE, IGNORE = "case_1", 2
 
@@ -111,6 +113,20 @@ def test_a_case_without_image_keeps_its_label_and_is_decided_by_the_network(envi
     image_file(environment).unlink()
     mask = write_mask(environment, tmp_path / "masks", walk_again=asked_to_walk)
     np.testing.assert_array_equal(mask, (read(label_file(environment)) == 1) & asked_to_walk)
+
+
+def test_agreement_with_the_walker_by_hand(tmp_path):
+    labels = SimpleNamespace(foreground_labels=[1, 2], ignore_label=3)
+    mask = np.array([[[0, 1, 2, 1, 3, 0]]])
+    (tmp_path / "walkerTr").mkdir()
+    for label, probability in ((1, [[[0, 255, 0, 0, 200, 0]]]), (2, [[[0, 0, 255, 0, 0, 0]]])):
+        sitk.WriteImage(
+            sitk.GetImageFromArray(np.array(probability, np.uint8)), str(walker_file(tmp_path, CASE, label))
+        )
+    # three voxels each, two of them the same
+    assert agreement_with_walker(tmp_path, CASE, mask, labels) == (CASE, pytest.approx(2 * 2 / 6), 1.0)
+    assert agreement_with_walker(tmp_path, CASE, 0 * mask, labels) == (CASE, 0.0, 0.0)
+    assert agreement_with_walker(tmp_path, "case_2", mask, labels) is None
 
 
 @pytest.fixture
