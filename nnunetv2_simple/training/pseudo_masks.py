@@ -220,8 +220,9 @@ def write_pseudo_masks(
     agreements = in_background(writer.write, predictions(), num_processes=min(num_processes, len(missing)))
     if found := [agreement for agreement in agreements if agreement is not None]:
         lowest = min(found, key=attrgetter("dice"))
+        nothing = ": they are the same, and what was learned before has added nothing" if lowest.dice == 1 else ""
         log(
             f"{len(found)} pseudo-masks agree with the random walker's first ones at a mean Dice of "
             f"{np.mean([agreement.dice for agreement in found]):.3f}, lowest {lowest.dice:.3f} ({lowest.case}); they "
-            f"have {np.median([agreement.volume for agreement in found]):.2f} times the volume (median)"
+            f"have {np.median([agreement.volume for agreement in found]):.2f} times the volume (median){nothing}"
         )
