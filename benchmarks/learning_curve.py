@@ -35,7 +35,7 @@ def add_folds(dataset: int, numbers: list[int]) -> None:
     splits = read_json(splits_file(dataset))
     for number in numbers:
         splits.append({"train": splits[0]["train"][:number], "val": splits[0]["val"]})
-        print(f"{convert_id_to_dataset_name(dataset)}: fold {len(splits) - 1} has {number} training cases")
+        print(f"{splits_file(dataset)}: fold {len(splits) - 1} has {number} training cases")
     save_json_atomically(splits, splits_file(dataset))
 
 

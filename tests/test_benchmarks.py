@@ -1,5 +1,6 @@
-"""The benchmarks of what things cost run, at a tiny size, and report what they should; nothing here is timed."""
+"""The benchmarks run, at a tiny size, and report what they should; nothing here is timed."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # as when a benchmark is run; processes it starts inherit it
 
 import device_waits  # noqa: E402
+import learning_curve  # noqa: E402
 import measuring  # noqa: E402
+import propagation  # noqa: E402
 import propagation_speed  # noqa: E402
 import pseudo_mask_memory  # noqa: E402
 import training_cost  # noqa: E402
@@ -181,3 +184,39 @@ def test_pseudo_mask_time_predicts_validates_and_writes_the_same_cases(tmp_path)
 @pytest.mark.slow
 def test_the_memory_of_a_pseudo_mask_is_that_of_a_process_of_its_own():
     assert pseudo_mask_memory.measure((12, 32, 32), 1, walk_again=True) > 0
+
+
+def test_shares_of_what_propagation_labels_by_hand():
+    # two references along x; unlabelled: along x and foreground, along x and not, along y and foreground
+    features = torch.tensor([[1.0, 1, 1, 1, 0, 0], [0.0, 0, 0, 0.1, 1, 1]])[None, :, None, None]
+    label = torch.tensor([1, 1, 2, 2, 2, 0])[None, None, None]
+    reference = torch.tensor([1, 1, 1, 0, 1, 0])[None, None, None]
+    found = propagation.shares_of(features, label, reference, ignore_label=2)
+    assert found["all"] == [[2, 3]]
+    assert found[0.96, 0.96] == ([2, 3], [1, 2], [2, 2], [0, 1])
+
+
+def test_a_learning_curve_counts_every_training_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(learning_curve, "splits_file", lambda dataset: tmp_path / f"{dataset}.json")
+    (tmp_path / "501.json").write_text(json.dumps([{"train": ["a", "b", "c"], "val": ["d"]}]))
+    learning_curve.add_folds(501, [2])
+    assert json.loads((tmp_path / "501.json").read_text())[1] == {"train": ["a", "b"], "val": ["d"]}
+
+    def comparison(name, **dice_by_training):
+        folds = {
+            str(fold): {"model_folder": training, "cases": {"x": {"dice": dice}, "y": {"dice": 0.5}}}
+            for fold, (training, dice) in enumerate(dice_by_training.items())
+        }
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "comparison.json").write_text(json.dumps({"methods": [{"key": "full", "folds": folds}]}))
+        return tmp_path / name
+
+    folders = [comparison("1", seed_1=0.7, few=0.6), comparison("2", seed_2=0.8), comparison("3", seed_1=0.7)]
+    found = learning_curve.curves(folders, 501)["full"]
+    assert list(found) == [2, 3]
+    np.testing.assert_allclose(found[2], [[60, 50]])
+    np.testing.assert_allclose(found[3], [[70, 50], [80, 50]])
+    low, high = learning_curve.interval(np.array([[70.0, 50, 60], [80, 50, 80]]))
+    assert 50 <= low < 65 < high <= 75
+    learning_curve.plot({"full": found}, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 1000
