@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 VOXELS_PER_CHUNK = 32_768  # bounds the (references x voxels) similarity matrix to 13 MB at 100 references
-MAX_CALIBRATION_VOXELS = 2_000
 
 
 class DrawnVoxels(NamedTuple):
@@ -128,7 +127,7 @@ def vote(
     features: torch.Tensor,
     references: References,
     *,
-    similarity_threshold: float | torch.Tensor,
+    similarity_threshold: float,
     vote_fraction: float,
 ) -> torch.Tensor:
     """Return which voxels (B, *spatial) agree with the references, labelled or not; see :func:`propagate_labels`."""
@@ -145,45 +144,6 @@ def vote(
                 votes = (similarity > similarity_threshold).sum(dim=0, dtype=torch.int32)  # faster than int64
                 torch.gt(votes, most_that_fail, out=result)
     return accepted.reshape(features.shape[:1] + features.shape[2:])
-
-
-def similarity_threshold_for(
-    features: torch.Tensor,
-    mask: torch.Tensor,
-    references: References,
-    *,
-    vote_fraction: float,
-    accepted_share: float,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:
-    """Return the similarity threshold at which the vote accepts a given share of the voxels of a mask.
-
-    A voxel is accepted at any threshold below its (floor(alpha N) + 1)-th largest cosine to the N references: the
-    threshold is a quantile of these. With voxels known to be of another label this calibrates the vote: the accepted
-    share is that of its false positives.
-
-    Args:
-        features: (B, D, *spatial).
-        mask: (B, *spatial) bool; at most 2000 of its voxels are looked at.
-        references: From :func:`draw_references`.
-        vote_fraction: alpha in [0, 1).
-        accepted_share: In [0, 1].
-        generator: Source of randomness.
-
-    Returns:
-        lambda, a float32 scalar; infinity, which accepts nothing, where mask or references are empty.
-    """
-    voxels = draw_voxels(mask, MAX_CALIBRATION_VOXELS, generator=generator)
-    with torch.autocast(features.device.type, enabled=False):
-        similarity = _unit_length(features_at(features.detach(), voxels), dim=1) @ references.features.T
-    num_references, num_voxels = references.counts.sum(), voxels.counts.sum()
-    ranked = similarity.masked_fill(~references.counts, -torch.inf).sort(dim=1, descending=True).values
-    most_that_fail = _most_that_fail(vote_fraction, num_references)
-    scores = ranked.gather(1, most_that_fail.clamp(max=ranked.shape[1] - 1).expand(len(ranked), 1)).squeeze(1)
-    scores = scores.masked_fill(~voxels.counts, -torch.inf).sort().values
-    from_above = ((num_voxels - 1) * accepted_share).long().clamp(min=0)  # the higher of two neighbouring scores
-    threshold = scores.gather(0, len(scores) - 1 - from_above.reshape(1)).squeeze(0)
-    return threshold.masked_fill((num_voxels == 0) | (most_that_fail >= num_references), torch.inf)
 
 
 def _most_that_fail(vote_fraction: float, num_references: torch.Tensor) -> torch.Tensor:

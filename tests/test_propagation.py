@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from nnunetv2_simple import propagation
-from nnunetv2_simple.propagation import draw_references, draw_voxels, propagate_labels, similarity_threshold_for
+from nnunetv2_simple.propagation import draw_voxels, propagate_labels
 
 IGNORE = 2
 
@@ -213,31 +213,6 @@ def test_autocast_does_not_coarsen_the_vote(dtype, seed):
             votes.append(propagate_labels(features, target, generator=torch.Generator().manual_seed(0), **options))
     assert torch.equal(*votes)
     assert 0.1 < votes[0].float().mean() < 0.3
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_features_are_calibrated_in_single_precision(dtype):
-    features, target = clustered_batch(spatial=(16, 16, 20))
-    features = features.to(dtype)
-    thresholds = []
-    for autocast, same in ((False, features.float()), (True, features)):
-        with torch.autocast("cpu", dtype=dtype, enabled=autocast):
-            references = draw_references(same, target == 1, 100, generator=torch.Generator().manual_seed(0))
-            options = {"vote_fraction": 0.5, "accepted_share": 0.01, "generator": torch.Generator().manual_seed(1)}
-            thresholds.append(similarity_threshold_for(same, target == 0, references, **options))
-    assert thresholds[0].dtype == thresholds[1].dtype == torch.float32
-    assert torch.equal(*thresholds)
-
-
-def test_calibrated_threshold_by_hand():
-    # Two references along x and y; of five negatives the second largest cosines, which more than half need, are known.
-    cosines = [0.1, 0.2, 0.3, 0.4, 0.5]
-    vectors = [[1, 0, 0], [0, 1, 0]] + [[c, 0.6, (1 - c**2 - 0.36) ** 0.5] for c in cosines]
-    features, target = voxel_row(vectors), target_row([1, 1] + [0] * 5)
-    references = draw_references(features, target == 1, 10)
-    for share, expected in ((0.0, 0.5), (0.25, 0.4), (0.3, 0.4), (1.0, 0.1)):
-        threshold = similarity_threshold_for(features, target == 0, references, vote_fraction=0.5, accepted_share=share)
-        assert threshold.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_drawn_voxels_are_different_ones_of_the_mask_each_as_often():

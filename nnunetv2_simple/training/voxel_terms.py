@@ -6,12 +6,12 @@ each class in turn is the positive one and the terms are averaged; with one clas
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from nnunetv2_simple.losses import contrastive_loss_of_pairs, crf_loss
-from nnunetv2_simple.propagation import draw_references, draw_voxels, features_at, similarity_threshold_for, vote
+from nnunetv2_simple.propagation import draw_references, draw_voxels, features_at, vote
 
 TermResult = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
@@ -96,32 +96,25 @@ class PropagationTerm:
     Attributes:
         weight: w.
         num_references: N.
-        similarity_threshold: lambda; "calibrated" chooses it for each batch such that the same vote accepts
-            ``max_false_share`` of the voxels known to be of another label.
+        similarity_threshold: lambda.
         vote_fraction: alpha. No voxel can agree with more than the share of the references that are right, so it must
             stay below the precision of the initial pseudo-masks.
-        max_false_share: Of the calibration.
-        propagated: Which labels spread: "foreground" as in the paper, "background" or "all".
     """
 
     weight: float = 0.1
     num_references: int = 100
-    similarity_threshold: float | str = 0.96
+    similarity_threshold: float = 0.96
     vote_fraction: float = 0.96
-    max_false_share: float = 0.01
-    propagated: Literal["foreground", "background", "all"] = "foreground"
 
     def __call__(self, batch: VoxelBatch) -> TermResult:
-        foreground = list(batch.foreground_labels)
-        labels = {"foreground": foreground, "background": [0], "all": [0, *foreground]}[self.propagated]
         is_unlabelled = batch.target == batch.ignore_label
-        votes = [self._vote(batch, label) for label in labels]
+        votes = [self._vote(batch, label) for label in batch.foreground_labels]
         accepted = torch.stack([agrees & is_unlabelled for agrees, _ in votes])
         propagated = accepted.sum(dim=0) == 1  # a voxel that two labels accept stays unlabelled
         log_p = batch.logits.float().log_softmax(dim=1)
         log_likelihood = sum(
             log_p[:, label].where(is_accepted & propagated, 0).sum()
-            for label, is_accepted in zip(labels, accepted, strict=True)
+            for label, is_accepted in zip(batch.foreground_labels, accepted, strict=True)
         )
         loss = -self.weight * log_likelihood / propagated.sum().clamp(min=1)
         rates = {key: torch.stack([rates[key] for _, rates in votes]).mean() for key in votes[0][1]}
@@ -135,16 +128,8 @@ class PropagationTerm:
         features = batch.features.detach()
         known, others = batch.target == label, (batch.target != label) & (batch.target != batch.ignore_label)
         references = draw_references(features, known, self.num_references)
-        threshold = self.similarity_threshold
-        if threshold == "calibrated":
-            threshold = similarity_threshold_for(
-                features,
-                others,
-                references,
-                vote_fraction=self.vote_fraction,
-                accepted_share=self.max_false_share,
-            )
-        agrees = vote(features, references, similarity_threshold=threshold, vote_fraction=self.vote_fraction)
+        thresholds = {"similarity_threshold": self.similarity_threshold, "vote_fraction": self.vote_fraction}
+        agrees = vote(features, references, **thresholds)
         return agrees, {
             "accepted_positives": (agrees & known).sum() / known.sum(),
             "accepted_negatives": (agrees & others).sum() / others.sum(),

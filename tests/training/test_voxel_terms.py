@@ -9,7 +9,6 @@ from nnunetv2_simple.training.voxel_terms import ContrastiveTerm, CRFTerm, Propa
 IGNORE = 2
 SHAPE = (2, 1, 4, 5, 6)
 LOOSE = {"similarity_threshold": 0.2, "vote_fraction": 0.3, "num_references": 1000}
-CALIBRATED = PropagationTerm(similarity_threshold="calibrated", vote_fraction=0.5, propagated="all")
 
 
 def batch(*, num_classes=2, dtype=torch.float32, seed=0):
@@ -63,7 +62,7 @@ TARGETS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 @pytest.mark.parametrize(
-    "term", [ContrastiveTerm(), CRFTerm(), PropagationTerm(), PropagationTerm(weight=0.5, **LOOSE), CALIBRATED]
+    "term", [ContrastiveTerm(), CRFTerm(), PropagationTerm(), PropagationTerm(weight=0.5, **LOOSE)]
 )
 def test_value_gradient_and_log_are_finite_on_degenerate_patches(term, target, dtype):
     features, logits, _ = batch(dtype=dtype)
@@ -79,7 +78,7 @@ def test_value_gradient_and_log_are_finite_on_degenerate_patches(term, target, d
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("term", [ContrastiveTerm(), CRFTerm(), PropagationTerm(**LOOSE), CALIBRATED])
+@pytest.mark.parametrize("term", [ContrastiveTerm(), CRFTerm(), PropagationTerm(**LOOSE)])
 def test_extreme_logits_and_features_stay_finite(term, dtype):
     features, logits, target = batch(dtype=dtype)
     with torch.no_grad():
@@ -94,7 +93,7 @@ def test_extreme_logits_and_features_stay_finite(term, dtype):
 
 
 @pytest.mark.parametrize(
-    "term", [ContrastiveTerm(), CRFTerm(), PropagationTerm(**LOOSE), CALIBRATED], ids=lambda term: type(term).__name__
+    "term", [ContrastiveTerm(), CRFTerm(), PropagationTerm(**LOOSE)], ids=lambda term: type(term).__name__
 )
 def test_nothing_waits_for_the_device_or_lists_the_voxels_of_a_volume(term):
     features, logits, target = batch()
@@ -260,40 +259,6 @@ def test_rates_are_the_shares_of_known_voxels_that_the_same_vote_accepts():
     assert log["accepted_negatives"] == 0.5
 
 
-def test_calibrated_threshold_accepts_the_share_of_known_negatives_asked_for():
-    generator = torch.Generator().manual_seed(0)
-    target = torch.cat((torch.ones(50), torch.zeros(1000), torch.full((500,), 2)))[None, None].long()
-    features = torch.randn(1, 8, 1550, generator=generator)
-    features[0, 0, :50] += 3
-    features[0, 0, 1050:1300] += 3  # half of the unlabelled voxels are positives
-    for share in (0.01, 0.1):
-        term = PropagationTerm(similarity_threshold="calibrated", vote_fraction=0.5, max_false_share=share)
-        _, log = apply(term, features, torch.zeros(1, 2, 1550), target, [1], IGNORE)
-        assert share - 1.5e-3 <= log["accepted_negatives"] <= share + 1e-6
-        assert 0.4 < log["accepted_positives"] <= 1
-        assert log["propagated_share"] == pytest.approx((log["accepted_positives"] + share) / 2, abs=0.08)
-
-
-def test_without_known_negatives_nothing_is_propagated_however_alike_all_features_are():
-    # cosines of equal features come out as slightly more than 1 for some features
-    for seed in range(100):
-        features = torch.randn(1, 8, 1, generator=torch.Generator().manual_seed(seed)).expand(1, 8, 30)
-        target = torch.cat((torch.ones(20), torch.full((10,), 2)))[None, None].long()
-        _, log = apply(CALIBRATED, features.clone(), torch.zeros(1, 2, 30), target, [1], IGNORE)
-        assert log["propagated_share"] == 0
-
-
-def test_propagation_of_background_is_that_of_one_more_class():
-    features, logits, target = sparse_batch()
-    both, _ = apply(PropagationTerm(**LOOSE, propagated="all"), features, logits, target, [1], IGNORE)
-    # the background as class 2 of three: no other class is left
-    swapped = torch.where(target == 0, 2, torch.where(target == IGNORE, 3, target))
-    three = torch.cat((torch.full_like(logits[:, :1], -1e9), logits[:, 1:], logits[:, :1]), dim=1)
-    expected, _ = apply(PropagationTerm(**LOOSE), features, three, swapped, [1, 2], 3)
-    assert both.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert both.item() > 0
-
-
 @pytest.mark.parametrize("weight", [1.0, 10.0])
 def test_crf_term_is_the_weighted_loss_of_the_softmax(weight):
     features, logits, target = batch()
@@ -305,13 +270,3 @@ def test_crf_term_is_the_weighted_loss_of_the_softmax(weight):
     loss.backward()
     assert features.grad is None
     assert logits.grad.abs().sum() > 0
-
-
-def test_only_the_background_spreads_where_that_is_asked_for():
-    features, logits, target = sparse_batch()
-    apply(PropagationTerm(**LOOSE, propagated="background"), features, logits, target, [1], IGNORE)[0].backward()
-    spread = logits.grad.abs().sum(dim=1) > 0
-    assert spread.any()
-    assert (logits.grad[:, 0][spread] < 0).all()  # towards the background
-    expected = propagate_labels(features, (target == 0) + 2 * (target == IGNORE), **LOOSE)
-    torch.testing.assert_close(spread, expected)
