@@ -1,4 +1,4 @@
-"""How many clicked cases are worth one painted one: Dice on unseen cases against the number of training cases.
+"""Dice on unseen cases against the number of training cases, clicked or painted.
 
     python benchmarks/learning_curve.py -d 501 502 -num 5 10 20          # adds folds to splits_final.json
     nnUNetv2_simple_compare -weak 501 -dense 502 -f 5 6 7 0 -methods simple full ... -o COMPARISON
@@ -34,8 +34,12 @@ def add_folds(dataset: int, numbers: list[int]) -> None:
     """Append a fold for each number of training cases."""
     splits = read_json(splits_file(dataset))
     for number in numbers:
-        splits.append({"train": splits[0]["train"][:number], "val": splits[0]["val"]})
-        print(f"{splits_file(dataset)}: fold {len(splits) - 1} has {number} training cases")
+        fold = {"train": splits[0]["train"][:number], "val": splits[0]["val"]}
+        if len(fold["train"]) < number:
+            raise ValueError(f"fold 0 of {splits_file(dataset)} has {len(fold['train'])} training cases, not {number}")
+        if fold not in splits:
+            splits.append(fold)
+        print(f"{splits_file(dataset)}: fold {splits.index(fold)} has {number} training cases")
     save_json_atomically(splits, splits_file(dataset))
 
 
@@ -79,7 +83,13 @@ def plot(found: dict, file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-d", type=int, nargs="+", required=True, help="Dataset, and its twin of dense masks")
+    parser.add_argument(
+        "-d",
+        type=int,
+        nargs="+",
+        required=True,
+        help="Dataset; to add folds also its twin and the baselines made of it",
+    )
     parser.add_argument("-num", type=int, nargs="+", help="Numbers of training cases to add a fold for")
     parser.add_argument("-r", type=Path, nargs="+", help="Folders of comparisons to read")
     parser.add_argument("-o", type=Path, help="PNG to write")
@@ -88,6 +98,8 @@ def main() -> None:
         for dataset in args.d:
             add_folds(dataset, args.num)
         return
+    if not (args.r and args.o):
+        parser.error("give -num to add folds, or -r and -o to plot")
     found = curves(args.r, args.d[0])
     for key, of_size in found.items():
         for size, dice in of_size.items():

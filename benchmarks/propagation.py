@@ -2,12 +2,12 @@
 
     python benchmarks/propagation.py -weak 501 -dense 502 -tr SimPLeTrainer_Paper -f 0 [-p nnUNetPlans] [-chk NAME]
 
-Looks at batches of two patches around foreground voxels of two training cases, without augmentation, as the fine-tuning
-does. The dense masks say which unlabelled voxels are foreground. Only training cases of the dataset are looked at.
+Looks at batches of two patches, each centred on a foreground voxel of a training case, which the vote of
+SimPLeTrainer_Paper sees as well. Unlike the fine-tuning it does not augment. The dense masks say which unlabelled
+voxels are foreground. Only training cases of the dataset are looked at.
 """
 
 import argparse
-import json
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
 from tqdm import tqdm
 
-from nnunetv2_simple.nnunet.versions import open_dataset
+from nnunetv2_simple.files import read_json
+from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.propagation import draw_references, vote
 from nnunetv2_simple.training.feature_tap import FeatureTap
 
@@ -29,8 +30,8 @@ THRESHOLDS, FRACTIONS = (0.96, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2), (0.96, 0.5)
 
 def patches_of(weak, dense, case: str, patch_size: list[int], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Return image (channels, *patch), weak and dense label (*patch) around a random foreground voxel."""
-    image, label, _, _ = weak.load_case(case)
-    reference = dense.load_case(case)[1]
+    image, label, _ = load_preprocessed_case(weak, case)
+    _, reference, _ = load_preprocessed_case(dense, case)
     centre = rng.choice(np.argwhere(label[0] == 1))
     sides = [[start, start + size] for start, size in zip(centre - np.array(patch_size) // 2, patch_size, strict=True)]
     image, label, reference = (crop_and_pad_nd(np.asarray(array[:]), sides) for array in (image, label, reference))
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("-dense", type=int, required=True, help="Its twin of dense masks")
     parser.add_argument("-tr", required=True, help="Trainer")
     parser.add_argument("-f", type=int, default=0, help="Fold")
-    parser.add_argument("-c", default="3d_fullres", help="Configuration")
+    parser.add_argument("-c", default="3d_fullres", help="Configuration, in 3D")
     parser.add_argument("-p", default="nnUNetPlans", help="Plans")
     parser.add_argument("-chk", default="checkpoint_train.pth", help="Checkpoint")
     args = parser.parse_args()
@@ -72,10 +73,11 @@ def main() -> None:
     network = predictor.network
     network.load_state_dict(predictor.list_of_parameters[0])
     tap = FeatureTap(network.eval(), "before_nonlinearity")
-    cases = json.loads((Path(nnUNet_preprocessed) / weak / "splits_final.json").read_text())[args.f]["train"]
+    cases = read_json(Path(nnUNet_preprocessed) / weak / "splits_final.json")[args.f]["train"]
     identifier = predictor.configuration_manager.data_identifier
     folders = [str(Path(nnUNet_preprocessed) / name / identifier) for name in (weak, dense)]
     datasets = [open_dataset(folder, cases) for folder in folders]
+    cases = [case for case in cases if (load_preprocessed_case(datasets[0], case)[1][:] == 1).any()]
 
     torch.manual_seed(0)
     rng, counts = np.random.default_rng(0), {}

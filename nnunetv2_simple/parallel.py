@@ -188,7 +188,8 @@ def in_background(function: Callable, arguments: Iterable[tuple], *, num_process
         return [function(*arguments_of_call) for arguments_of_call in arguments]
     parent = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"), **parent) as pool:
-        names, results = {}, []  # of the calls that are not finished, of the others
+        names = {}  # of the calls that are not finished
+        results = []  # of the others
         try:
             for arguments_of_call in arguments:
                 names[pool.submit(function, *arguments_of_call)] = str(arguments_of_call[0])[:200]

@@ -194,13 +194,20 @@ def test_shares_of_what_propagation_labels_by_hand():
     found = propagation.shares_of(features, label, reference, ignore_label=2)
     assert found["all"] == [[2, 3]]
     assert found[0.96, 0.96] == ([2, 3], [1, 2], [2, 2], [0, 1])
+    # towards x by cosines of 1, 1 and 0.7; no more than one of the two references has to agree
+    features = torch.tensor([[1.0, 0, 1, 1, 1, 0], [0.0, 1, 0, 0, 1, -1]])[None, :, None, None]
+    found = propagation.shares_of(features, label, reference, ignore_label=2)
+    assert [found[key][0] for key in ((0.6, 0.96), (0.96, 0.5), (0.6, 0.5))] == [[1, 3], [0, 3], [1, 3]]
 
 
 def test_a_learning_curve_counts_every_training_once(tmp_path, monkeypatch):
     monkeypatch.setattr(learning_curve, "splits_file", lambda dataset: tmp_path / f"{dataset}.json")
     (tmp_path / "501.json").write_text(json.dumps([{"train": ["a", "b", "c"], "val": ["d"]}]))
     learning_curve.add_folds(501, [2])
-    assert json.loads((tmp_path / "501.json").read_text())[1] == {"train": ["a", "b"], "val": ["d"]}
+    learning_curve.add_folds(501, [2])  # it is there already
+    assert json.loads((tmp_path / "501.json").read_text())[1:] == [{"train": ["a", "b"], "val": ["d"]}]
+    with pytest.raises(ValueError, match="has 3 training cases, not 4"):
+        learning_curve.add_folds(501, [4])
 
     def comparison(name, **dice_by_training):
         folds = {

@@ -224,6 +224,12 @@ def test_two_results_at_most_wait_for_the_processes_in_the_background(tmp_path):
     assert len(list(tmp_path.iterdir())) == 9
 
 
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_results_of_the_background_are_complete(num_processes):
+    found = in_background(divmod, [(number, 4) for number in range(20)], num_processes=num_processes)
+    assert sorted(found) == [divmod(number, 4) for number in range(20)]
+
+
 def test_what_fails_in_the_background_is_raised():
     with pytest.raises(ZeroDivisionError):
         in_background(divmod, [(1, 1), (1, 0)], num_processes=2)

@@ -36,7 +36,7 @@ def label_digest(label: np.ndarray) -> str:
 
 
 def read_walker_mask(dataset_folder: Path, case: str, foreground_labels: Sequence[int]) -> np.ndarray:
-    """Return the label that the walker finds most probable of every voxel, the first of equals.
+    """Return the most probable label of every voxel according to the random walker; ties go to the lower label.
 
     The probability of background is that no lesion of any label claims the voxel: the product of 1 - p.
 

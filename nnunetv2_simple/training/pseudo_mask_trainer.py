@@ -38,7 +38,7 @@ from nnunetv2_simple.nnunet.versions import (
 from nnunetv2_simple.training.checks import MAX_NAMED, cases_without_points
 from nnunetv2_simple.training.click_validation import score_case_by_clicks
 from nnunetv2_simple.training.feature_tap import unwrap
-from nnunetv2_simple.training.pseudo_masks import predict_case, predictor_of, write_pseudo_masks
+from nnunetv2_simple.training.pseudo_masks import describe_agreement, predict_case, predictor_of, write_pseudo_masks
 from nnunetv2_simple.training.relabelled_dataset import (
     RelabelledDataset,
     WatchfulDataset,
@@ -117,8 +117,7 @@ class PseudoMaskTrainer(SeededTrainer):
             work()
             return
         self._num_shares += 1
-        processes = [0] * dist.get_world_size()
-        dist.all_gather_object(processes, os.getpid())
+        processes = self._of_all_processes(os.getpid())
         names = [f"{SHARE}{processes[0]}_{self._num_shares}_{rank}" for rank in range(len(processes))]
         files = [Path(self.output_folder) / name for name in names]
         error_text = "it was interrupted"
@@ -134,6 +133,14 @@ class PseudoMaskTrainer(SeededTrainer):
         _wait_for_notes(files, processes)
         dist.barrier()
         files[self.local_rank].unlink()
+
+    def _of_all_processes(self, found) -> list:
+        """Return what every process of this training has found, in the order of their ranks."""
+        if not self.is_ddp:
+            return [found]
+        of_all = [None] * dist.get_world_size()
+        dist.all_gather_object(of_all, found)
+        return of_all
 
     def _lacks_pseudo_masks(self) -> bool:
         if self.current_epoch == 0:  # those that are there are an earlier training's
@@ -174,18 +181,26 @@ class PseudoMaskTrainer(SeededTrainer):
         if self.is_ddp:
             dist.barrier()
         self.set_deep_supervision_enabled(False)
-        self._share_work(
-            lambda: write_pseudo_masks(
-                predictor_of(self),
-                open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
-                weak_label_folder=self._weak_label_folder,
-                output_folder=self.pseudo_mask_folder,
-                log=self.print_to_log_file,
-                walk_again=walk_again,
-                converted_dataset_folder=self._converted_dataset(),
+        agreements = []
+
+        def write_own_share() -> None:
+            agreements.extend(
+                write_pseudo_masks(
+                    predictor_of(self),
+                    open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
+                    weak_label_folder=self._weak_label_folder,
+                    output_folder=self.pseudo_mask_folder,
+                    log=self.print_to_log_file,
+                    walk_again=walk_again,
+                    converted_dataset_folder=self._converted_dataset(),
+                )
             )
-        )
+
+        self._share_work(write_own_share)
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
+        agreements = [agreement for share in self._of_all_processes(agreements) for agreement in share]
+        if text := describe_agreement(agreements, len(self._training_cases())):
+            self.print_to_log_file(text)
 
     def score_by_clicks(self, cases: Sequence[str]) -> dict[str, dict]:
         """Predict cases and score them against their recorded clicks; several GPUs share them.
@@ -210,11 +225,7 @@ class PseudoMaskTrainer(SeededTrainer):
 
         self._share_work(score_own_share)
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
-        if self.is_ddp:
-            scores_of_all = [None] * dist.get_world_size()
-            dist.all_gather_object(scores_of_all, scores)
-            scores = {case: found for scores in scores_of_all for case, found in scores.items()}
-        return scores
+        return {case: found for share in self._of_all_processes(scores) for case, found in share.items()}
 
     def _score_by_clicks(self, case: str, prediction: np.ndarray) -> dict:
         return score_case_by_clicks(

@@ -4,7 +4,7 @@ Each is written once, as an image in the case's original geometry, for people to
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,6 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_simple.conversion.converted_case import kept_voxels
@@ -31,13 +30,15 @@ from nnunetv2_simple.pseudo_mask.walker_probabilities import label_digest, read_
 from nnunetv2_simple.training.feature_tap import unwrap
 from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
 
+SAME_DICE = 0.9995  # 1 when printed
+
 
 class WalkerAgreement(NamedTuple):
-    """How a pseudo-mask agrees with what the first random walk found.
+    """How a pseudo-mask agrees with the mask of the first random walk.
 
     Attributes:
         case: Case identifier.
-        dice: Of the foreground of both.
+        dice: Mean over the foreground labels that either mask has.
         volume: Of the pseudo-mask's foreground, the walker's is 1.
     """
 
@@ -47,22 +48,31 @@ class WalkerAgreement(NamedTuple):
 
 
 def agreement_with_walker(
-    converted_folder: Path, case: str, mask: np.ndarray, label_manager: LabelManager
+    case: str, mask: np.ndarray, walker: np.ndarray, foreground_labels: Sequence[int]
 ) -> WalkerAgreement | None:
-    """Compare the foreground of a mask (z, y, x) with that of the first random walk.
+    """Compare two masks (z, y, x) of a case; None where the walker has found nothing."""
+    num_voxels, num_of_walker, of_labels = 0, 0, []
+    for label in foreground_labels:
+        own, walkers = mask == label, walker == label
+        num_voxels, num_of_walker = num_voxels + np.count_nonzero(own), num_of_walker + np.count_nonzero(walkers)
+        if own.any() or walkers.any():
+            of_labels.append(dice(own, walkers))
+    return WalkerAgreement(case, float(np.mean(of_labels)), num_voxels / num_of_walker) if num_of_walker else None
 
-    Returns:
-        None where the walker has found nothing, or what it has found is not there or cannot be read.
-    """
-    try:
-        walker = read_walker_mask(converted_folder, case, label_manager.foreground_labels) > 0
-    except (FileNotFoundError, ValueError):
-        return None
-    num_voxels = np.count_nonzero(walker)
-    if not num_voxels or walker.shape != mask.shape:
-        return None
-    foreground = (mask > 0) & (mask != label_manager.ignore_label)
-    return WalkerAgreement(case, dice(foreground, walker), np.count_nonzero(foreground) / num_voxels)
+
+def describe_agreement(agreements: Sequence[WalkerAgreement], num_cases: int) -> str:
+    """Return in words how far the pseudo-masks of some of the cases have moved from the walker's; "" for no case."""
+    if not agreements:
+        return ""
+    lowest = min(agreements, key=attrgetter("dice"))
+    text = (
+        f"Pseudo-masks against those of the first random walk ({len(agreements)} of {num_cases} cases): mean Dice "
+        f"{np.mean([agreement.dice for agreement in agreements]):.3f}, lowest {lowest.dice:.3f} ({lowest.case}), "
+        f"median volume ratio {np.median([agreement.volume for agreement in agreements]):.2f}"
+    )
+    if lowest.dice > SAME_DICE:
+        text += ". They are the same: stock nnU-Net on the baseline 'walker' learns what the retraining will learn"
+    return text
 
 
 class PseudoMaskWriter(NamedTuple):
@@ -107,12 +117,19 @@ class PseudoMaskWriter(NamedTuple):
             mask = np.where(weak_label == ignore_label, mask, weak_label)
         elif not images:  # a walk knows its boxes, and what the first one called background may be lesion
             mask = np.where(weak_label == 0, 0, mask)
+        kept = np.zeros(mask.shape, dtype=bool)
         if "lesions" in record:
             kept = kept_voxels(weak_label, record, read_grid(weak_label_file), ignore_label=ignore_label)
-            mask = np.where(kept, weak_label, mask)
-        mask = mask.astype(np.uint8)
+        mask = np.where(kept, weak_label, mask).astype(np.uint8)
         self._write_mask(case, mask, properties)
-        return folder and agreement_with_walker(folder, case, mask, label_manager)
+        if not record.get("lesions"):
+            return None
+        try:
+            walker = read_walker_mask(folder, case, label_manager.foreground_labels)
+        except (FileNotFoundError, ValueError):  # nothing else needs it
+            return None
+        walker = np.where(kept, weak_label, walker)  # as in the baseline
+        return agreement_with_walker(case, mask, walker, label_manager.foreground_labels)
 
     def _write_mask(self, case: str, mask: np.ndarray, properties: dict) -> None:
         reader_writer = self.plans_manager.image_reader_writer_class()
@@ -158,7 +175,7 @@ def write_pseudo_masks(
     walk_again: bool = False,
     converted_dataset_folder: Path | None = None,
     num_processes: int = default_num_processes,
-) -> None:
+) -> list[WalkerAgreement]:
     """Predict the cases of a dataset and write dense masks; masks that exist already are kept.
 
     Without ``walk_again`` the network alone decides, as in the paper, but what the weak label calls background stays
@@ -178,10 +195,13 @@ def write_pseudo_masks(
         dataset: Preprocessed cases to predict, one of nnU-Net's datasets.
         weak_label_folder: Holds the weak label of each case in its original geometry.
         output_folder: Gets ``<case identifier><file ending>``.
-        log: Called with one line per case, and one that says how far the masks have moved from the walker's.
+        log: Called with one line per case.
         walk_again: Whether the random walker makes the masks.
         converted_dataset_folder: The raw dataset with images, points and records of labels; None if there is none.
         num_processes: Processes that resample and write; with 1 this one does.
+
+    Returns:
+        How each mask written agrees with the walker's, as far as there is one.
 
     Raises:
         OSError: If a mask cannot be written.
@@ -218,11 +238,4 @@ def write_pseudo_masks(
             yield case, logits, properties
 
     agreements = in_background(writer.write, predictions(), num_processes=min(num_processes, len(missing)))
-    if found := [agreement for agreement in agreements if agreement is not None]:
-        lowest = min(found, key=attrgetter("dice"))
-        nothing = ": they are the same, and what was learned before has added nothing" if lowest.dice == 1 else ""
-        log(
-            f"{len(found)} pseudo-masks agree with the random walker's first ones at a mean Dice of "
-            f"{np.mean([agreement.dice for agreement in found]):.3f}, lowest {lowest.dice:.3f} ({lowest.case}); they "
-            f"have {np.median([agreement.volume for agreement in found]):.2f} times the volume (median){nothing}"
-        )
+    return [agreement for agreement in agreements if agreement is not None]

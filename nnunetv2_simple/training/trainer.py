@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -215,19 +214,22 @@ class PhasedTrainer(PseudoMaskTrainer):
     def _say_what_was_propagated(self, phase: Phase) -> None:
         """Say what share of the unlabelled voxels a phase's vote has labelled, and how it judges those of known labels.
 
-        Where it accepts no voxel, the phase changed next to nothing.
+        Where it labels fewer than one in a thousand, the phase changed next to nothing.
         """
         end = first_epoch(self.phases, phase) + phase.num_epochs
         keys = ("propagated_share", "accepted_positives", "accepted_negatives")
         epochs = [np.array(logged_values(self)[key][end - phase.num_epochs : end], dtype=float) for key in keys]
-        if not all(np.isfinite(values).any() for values in epochs):
+        propagated, own, others = (np.nanmean(v) if np.isfinite(v).any() else np.nan for v in epochs)
+        if np.isnan(propagated):
             return
-        propagated, own, others = (np.nanmean(values) for values in epochs)
         nothing = ": it changed next to nothing" if propagated < MIN_PROPAGATED_SHARE else ""
-        self.print_to_log_file(
-            f"The fine-tuning propagated {propagated:.1%} of the unlabelled voxels{nothing}. Of the labelled voxels "
-            f"its vote accepts {own:.1%} of those of the same label and {others:.1%} of the others"
-        )
+        text = f"The fine-tuning propagated {propagated:.1%} of the unlabelled voxels{nothing}"
+        if np.isfinite([own, others]).all():
+            text += (
+                f". Among labelled voxels, its vote accepts {own:.1%} of those with the propagated label and "
+                f"{others:.1%} of all others"
+            )
+        self.print_to_log_file(text)
 
     def _save_checkpoint_before_epoch(self, name: str) -> None:
         """Save a checkpoint that continues with the current epoch (nnU-Net stores the one after it)."""
@@ -306,10 +308,7 @@ class PhasedTrainer(PseudoMaskTrainer):
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         super().on_train_epoch_end(train_outputs)
-        if self.is_ddp:
-            outputs_of_all = [None] * dist.get_world_size()
-            dist.all_gather_object(outputs_of_all, train_outputs)
-            train_outputs = [output for outputs in outputs_of_all for output in outputs]
+        train_outputs = [output for outputs in self._of_all_processes(train_outputs) for output in outputs]
         self._check_finite(train_outputs)
         for key in LOGGED_TERMS:
             values = [output[key] for output in train_outputs if np.isfinite(output.get(key, np.nan))]

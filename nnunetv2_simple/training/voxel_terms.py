@@ -117,7 +117,7 @@ class PropagationTerm:
             for label, is_accepted in zip(batch.foreground_labels, accepted, strict=True)
         )
         loss = -self.weight * log_likelihood / propagated.sum().clamp(min=1)
-        rates = {key: torch.stack([rates[key] for _, rates in votes]).mean() for key in votes[0][1]}
+        rates = {key: torch.stack([rates[key] for _, rates in votes]).nanmean() for key in votes[0][1]}
         return loss, {
             "propagation": loss.detach(),
             "propagated_share": propagated.sum() / is_unlabelled.sum().clamp(min=1),
@@ -128,8 +128,12 @@ class PropagationTerm:
         features = batch.features.detach()
         known, others = batch.target == label, (batch.target != label) & (batch.target != batch.ignore_label)
         references = draw_references(features, known, self.num_references)
-        thresholds = {"similarity_threshold": self.similarity_threshold, "vote_fraction": self.vote_fraction}
-        agrees = vote(features, references, **thresholds)
+        agrees = vote(
+            features,
+            references,
+            similarity_threshold=self.similarity_threshold,
+            vote_fraction=self.vote_fraction,
+        )
         return agrees, {
             "accepted_positives": (agrees & known).sum() / known.sum(),
             "accepted_negatives": (agrees & others).sum() / others.sum(),

@@ -167,7 +167,7 @@ def test_what_the_pseudo_masks_come_from_is_said_at_the_start(environment, kille
 
 def test_how_far_the_pseudo_masks_moved_is_said(environment, killed_logs):
     num_cases = len(environment.splits["train"])
-    assert f"{num_cases} pseudo-masks agree with the random walker's first ones" in "".join(killed_logs)
+    assert f"({num_cases} of {num_cases} cases): mean Dice" in "".join(killed_logs)
 
 
 def test_retrained_labels_are_what_nnunets_preprocessing_makes_of_the_pseudo_masks(environment, fold):

@@ -7,6 +7,7 @@ import pytest
 
 from nnunetv2_simple.training import seeding
 from nnunetv2_simple.training.phases import FINETUNE, RETRAIN, TRAIN, with_iterations
+from nnunetv2_simple.training.pseudo_masks import WalkerAgreement, describe_agreement
 from nnunetv2_simple.training.seeding import SeededTrainer
 from nnunetv2_simple.training.trainer import PhasedTrainer
 
@@ -31,6 +32,24 @@ def test_a_fine_tuning_that_propagates_nothing_is_called_so(monkeypatch, shares,
     (line,) = lines
     assert all(share in line for share in (f"{sum(shares) / 2:.1%}", "62.5%", "3.1%"))
     assert ("changed next to nothing" in line) == said
+
+
+def test_what_was_propagated_is_said_where_no_voxel_of_a_label_was_seen(monkeypatch):
+    nan = float("nan")
+    values = {"propagated_share": [0.0], "accepted_positives": [nan], "accepted_negatives": [0.5]}
+    monkeypatch.setattr("nnunetv2_simple.training.trainer.logged_values", lambda trainer: values)
+    lines, phase = [], replace(FINETUNE, num_epochs=1)
+    PhasedTrainer._say_what_was_propagated(SimpleNamespace(phases=(phase,), print_to_log_file=lines.append), phase)
+    (line,) = lines
+    assert "0.0%" in line and "accepts" not in line
+
+
+def test_how_far_pseudo_masks_moved_is_said_in_words():
+    found = [WalkerAgreement("a", 0.9, 1.1), WalkerAgreement("b", 0.7, 1.3), WalkerAgreement("c", 1.0, 1.0)]
+    text = describe_agreement(found, 4)
+    assert all(part in text for part in ("3 of 4", "0.867", "0.700 (b)", "1.10")) and "the same" not in text
+    assert "the same" in describe_agreement([WalkerAgreement("a", 1.0, 1.0), WalkerAgreement("b", 0.9996, 1.0)], 2)
+    assert describe_agreement([], 4) == ""
 
 
 def test_silence_is_broken_now_and_then(monkeypatch):

@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from support.nnunet_environment import PLANS, NNUNetEnvironment, build_environme
 
 from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
 from nnunetv2_simple.pseudo_mask import walk_again
-from nnunetv2_simple.pseudo_mask.walker_probabilities import walker_file
 from nnunetv2_simple.training.pseudo_masks import PseudoMaskWriter, agreement_with_walker
 
 CASE, IGNORE = "case_1", 2
@@ -54,8 +52,8 @@ def paint(environment: NNUNetEnvironment) -> np.ndarray:
     return label
 
 
-def write_mask(environment: NNUNetEnvironment, output_folder: Path, *, walk_again: bool) -> np.ndarray:
-    """Write the pseudo-mask of a network that calls every voxel background; return it."""
+def write_mask(environment: NNUNetEnvironment, output_folder: Path, *, walk_again: bool) -> tuple:
+    """Write the pseudo-mask of a network that calls every voxel background; return it, and how it agrees."""
     plans = PlansManager(str(environment.preprocessed / f"{PLANS}.json"))
     configuration = plans.get_configuration("3d_fullres")
     dataset = open_dataset(str(environment.preprocessed / configuration.data_identifier), [CASE])
@@ -68,8 +66,8 @@ def write_mask(environment: NNUNetEnvironment, output_folder: Path, *, walk_agai
     writer = PseudoMaskWriter(
         plans, configuration, dataset_json, labels, str(output_folder), walk_again, environment.dataset
     )
-    writer.write(CASE, logits, properties)
-    return read(output_folder / f"{CASE}.nii.gz")
+    agreement = writer.write(CASE, logits, properties)
+    return read(output_folder / f"{CASE}.nii.gz"), agreement
 
 
 def image_file(environment: NNUNetEnvironment) -> Path:
@@ -87,7 +85,7 @@ def walker_says(environment: NNUNetEnvironment) -> np.ndarray:
 
 
 def test_the_label_of_the_conversion_gives_way_to_the_second_walk(environment, tmp_path):
-    mask = write_mask(environment, tmp_path / "masks", walk_again=True)
+    mask, _ = write_mask(environment, tmp_path / "masks", walk_again=True)
     np.testing.assert_array_equal(mask == 1, walker_says(environment))
     assert mask.any()
 
@@ -97,36 +95,45 @@ def test_voxels_that_a_person_labelled_stay_as_labelled(environment, tmp_path, a
     label = paint(environment)
     walker = walker_says(environment)
     assert (walker[label == 0].any(), walker[label == 1].all()) == (True, False)
-    mask = write_mask(environment, tmp_path / "masks", walk_again=asked_to_walk)
+    mask, _ = write_mask(environment, tmp_path / "masks", walk_again=asked_to_walk)
     expected = np.where(label == IGNORE, walker & asked_to_walk, label)
     np.testing.assert_array_equal(mask, expected)
 
 
 def test_without_a_record_nobody_knows_who_labelled_and_where_was_clicked(environment, tmp_path):
     shutil.rmtree(environment.dataset / "provenance")
-    mask = write_mask(environment, tmp_path / "masks", walk_again=True)
+    mask, _ = write_mask(environment, tmp_path / "masks", walk_again=True)
     np.testing.assert_array_equal(mask, read(label_file(environment)) == 1)
 
 
 @pytest.mark.parametrize("asked_to_walk", [False, True])
 def test_a_case_without_image_keeps_its_label_and_is_decided_by_the_network(environment, tmp_path, asked_to_walk):
     image_file(environment).unlink()
-    mask = write_mask(environment, tmp_path / "masks", walk_again=asked_to_walk)
+    mask, _ = write_mask(environment, tmp_path / "masks", walk_again=asked_to_walk)
     np.testing.assert_array_equal(mask, (read(label_file(environment)) == 1) & asked_to_walk)
 
 
-def test_agreement_with_the_walker_by_hand(tmp_path):
-    labels = SimpleNamespace(foreground_labels=[1, 2], ignore_label=3)
-    mask = np.array([[[0, 1, 2, 1, 3, 0]]])
-    (tmp_path / "walkerTr").mkdir()
-    for label, probability in ((1, [[[0, 255, 0, 0, 200, 0]]]), (2, [[[0, 0, 255, 0, 0, 0]]])):
-        sitk.WriteImage(
-            sitk.GetImageFromArray(np.array(probability, np.uint8)), str(walker_file(tmp_path, CASE, label))
-        )
-    # three voxels each, two of them the same
-    assert agreement_with_walker(tmp_path, CASE, mask, labels) == (CASE, pytest.approx(2 * 2 / 6), 1.0)
-    assert agreement_with_walker(tmp_path, CASE, 0 * mask, labels) == (CASE, 0.0, 0.0)
-    assert agreement_with_walker(tmp_path, "case_2", mask, labels) is None
+def test_agreement_with_the_walker_by_hand():
+    mask = np.array([[[0, 1, 1, 2, 3, 0]]])
+    walker = np.array([[[0, 1, 1, 1, 2, 0]]])
+    # label 1: 2 of 2 and 3 voxels, label 2: none of 1 and 1; label 3 is the ignored one
+    assert agreement_with_walker(CASE, mask, walker, [1, 2]) == (CASE, pytest.approx((4 / 5 + 0) / 2), 3 / 4)
+    assert agreement_with_walker(CASE, mask, mask, [1, 2]) == (CASE, 1, 1)
+    assert agreement_with_walker(CASE, 0 * mask, walker, [1, 2]) == (CASE, 0, 0)
+    assert agreement_with_walker(CASE, mask, 0 * walker, [1, 2]) is None
+
+
+def test_the_agreement_is_with_what_the_baseline_walker_learns(environment, tmp_path):
+    """Without what the walker found there is nothing to say."""
+    file = environment.dataset / "walkerTr" / f"{CASE}_0001.nii.gz"
+    mask, agreement = write_mask(environment, tmp_path / "masks", walk_again=True)
+    walker = read(file) > 127
+    num_common, num_voxels = (mask[walker] == 1).sum(), (mask == 1).sum()
+    assert agreement.case == CASE
+    assert agreement.dice == pytest.approx(2 * num_common / (num_voxels + walker.sum()))
+    assert agreement.volume == pytest.approx(num_voxels / walker.sum())
+    file.unlink()
+    assert write_mask(environment, tmp_path / "again", walk_again=True)[1] is None
 
 
 @pytest.fixture
