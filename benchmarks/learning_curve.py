@@ -8,16 +8,16 @@ The added folds have the first cases of fold 0, and its validation cases.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
-from scipy import stats
 
+from nnunetv2_simple.evaluation.statistics import bootstrap_interval
 from nnunetv2_simple.files import read_json, save_json_atomically
+from nnunetv2_simple.nnunet.datasets import SPLITS_FILE
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -27,7 +27,7 @@ NAMES = {"simple": "six clicks, SimPLeTrainer", "walker": "six clicks, walker's 
 
 
 def splits_file(dataset: int) -> Path:
-    return Path(nnUNet_preprocessed) / convert_id_to_dataset_name(dataset) / "splits_final.json"
+    return Path(nnUNet_preprocessed) / convert_id_to_dataset_name(dataset) / SPLITS_FILE
 
 
 def add_folds(dataset: int, numbers: list[int]) -> None:
@@ -47,7 +47,7 @@ def curves(folders: list[Path], dataset: int) -> dict[str, dict[int, np.ndarray]
     """Return by method and number of training cases the Dice (trainings, cases) in %."""
     sizes, found = [len(split["train"]) for split in read_json(splits_file(dataset))], {}
     for folder in folders:
-        for method in json.loads((folder / "comparison.json").read_text())["methods"]:
+        for method in read_json(folder / "comparison.json")["methods"]:
             for fold, content in method["folds"].items():
                 dice = [100 * case["dice"] for case in content["cases"].values()]
                 trainings = found.setdefault(method["key"], {}).setdefault(sizes[int(fold)], {})
@@ -58,10 +58,9 @@ def curves(folders: list[Path], dataset: int) -> dict[str, dict[int, np.ndarray]
     }
 
 
-def interval(dice: np.ndarray) -> tuple[float, float]:
+def interval(dice: np.ndarray) -> list[float]:
     """Return the 95 % bootstrap interval, over the cases, of the mean Dice (trainings, cases)."""
-    found = stats.bootstrap((dice.mean(axis=0),), np.mean, method="percentile", random_state=0).confidence_interval
-    return found.low, found.high
+    return bootstrap_interval(np.mean, dice.mean(axis=0))
 
 
 def plot(found: dict, file: Path) -> None:

@@ -4,23 +4,18 @@
 
 Looks at batches of two patches, each centred on a foreground voxel of a training case, which the vote of
 SimPLeTrainer_Paper sees as well. Unlike the fine-tuning it does not augment. The dense masks say which unlabelled
-voxels are foreground. Only training cases of the dataset are looked at.
+voxels are foreground. Only training cases of the dataset are looked at; it must have one foreground class, in 3D.
 """
 
-import argparse
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
-from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
 from tqdm import tqdm
+from trained_fold import load_fold, parse_arguments
 
-from nnunetv2_simple.files import read_json
-from nnunetv2_simple.nnunet.versions import load_preprocessed_case, open_dataset
+from nnunetv2_simple.nnunet.versions import load_preprocessed_case
 from nnunetv2_simple.propagation import draw_references, vote
 from nnunetv2_simple.training.feature_tap import FeatureTap
 
@@ -57,27 +52,13 @@ def shares_of(features, label, reference, ignore_label: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-weak", type=int, required=True, help="Dataset with an ignore label and one foreground class")
-    parser.add_argument("-dense", type=int, required=True, help="Its twin of dense masks")
-    parser.add_argument("-tr", required=True, help="Trainer")
-    parser.add_argument("-f", type=int, default=0, help="Fold")
-    parser.add_argument("-c", default="3d_fullres", help="Configuration, in 3D")
-    parser.add_argument("-p", default="nnUNetPlans", help="Plans")
-    parser.add_argument("-chk", default="checkpoint_train.pth", help="Checkpoint")
-    args = parser.parse_args()
-    weak, dense = (convert_id_to_dataset_name(dataset) for dataset in (args.weak, args.dense))
-    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
-    model = Path(nnUNet_results) / weak / f"{args.tr}__{args.p}__{args.c}"
-    predictor.initialize_from_trained_model_folder(str(model), (args.f,), args.chk)
-    network = predictor.network
+    args = parse_arguments(__doc__.splitlines()[0], checkpoint="checkpoint_train.pth")
+    fold = load_fold(args)
+    predictor, network = fold.predictor, fold.predictor.network.to(args.device)
     network.load_state_dict(predictor.list_of_parameters[0])
     tap = FeatureTap(network.eval(), "before_nonlinearity")
-    cases = read_json(Path(nnUNet_preprocessed) / weak / "splits_final.json")[args.f]["train"]
-    identifier = predictor.configuration_manager.data_identifier
-    folders = [str(Path(nnUNet_preprocessed) / name / identifier) for name in (weak, dense)]
-    datasets = [open_dataset(folder, cases) for folder in folders]
-    cases = [case for case in cases if (load_preprocessed_case(datasets[0], case)[1][:] == 1).any()]
+    datasets = fold.open(fold.weak), fold.open(fold.dense)
+    cases = [case for case in fold.split["train"] if (load_preprocessed_case(datasets[0], case)[1][:] == 1).any()]
 
     torch.manual_seed(0)
     rng, counts = np.random.default_rng(0), {}
@@ -87,7 +68,7 @@ def main() -> None:
             *(patches_of(*datasets, case, predictor.configuration_manager.patch_size, rng) for case in pair),
             strict=True,
         )
-        image, label, reference = (torch.from_numpy(np.stack(patches)) for patches in batch)
+        image, label, reference = (torch.from_numpy(np.stack(patches)).to(args.device) for patches in batch)
         with torch.no_grad():
             network(image.float())
         for key, found in shares_of(tap.pop(), label, reference, predictor.label_manager.ignore_label).items():

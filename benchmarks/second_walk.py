@@ -6,23 +6,18 @@ Predicts the cases of a fold, those it was trained on and those held out, as the
 compares masks with the dense ones, paired by case. Only training cases of the dataset are looked at.
 """
 
-import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
-from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
+from nnunetv2.paths import nnUNet_raw
 from tqdm import tqdm
+from trained_fold import load_fold, parse_arguments
 
 from nnunetv2_simple.conversion.record import read_record
 from nnunetv2_simple.evaluation.metrics import dice
 from nnunetv2_simple.evaluation.statistics import compare_dice
-from nnunetv2_simple.nnunet.versions import open_dataset
 from nnunetv2_simple.pseudo_mask.walker_probabilities import read_walker_mask
 from nnunetv2_simple.training.pseudo_masks import predict_case
 from nnunetv2_simple.training.second_walk import images_with_points, second_walk_mask
@@ -48,25 +43,10 @@ def mean_dice(mask: np.ndarray, reference: np.ndarray, labels: list[int]) -> flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-weak", type=int, required=True, help="Dataset with an ignore label")
-    parser.add_argument("-dense", type=int, required=True, help="Its twin of dense masks")
-    parser.add_argument("-tr", required=True, help="Trainer")
-    parser.add_argument("-f", type=int, default=0, help="Fold")
-    parser.add_argument("-c", default="3d_fullres", help="Configuration")
-    parser.add_argument("-p", default="nnUNetPlans", help="Plans")
-    parser.add_argument("-chk", default="checkpoint_finetune.pth", help="Checkpoint")
-    parser.add_argument("-device", default="cpu")
-    args = parser.parse_args()
-    weak, dense = (convert_id_to_dataset_name(dataset) for dataset in (args.weak, args.dense))
-    predictor = nnUNetPredictor(device=torch.device(args.device), allow_tqdm=False)
-    model = Path(nnUNet_results) / weak / f"{args.tr}__{args.p}__{args.c}"
-    predictor.initialize_from_trained_model_folder(str(model), (args.f,), args.chk)
+    fold = load_fold(parse_arguments(__doc__.splitlines()[0], checkpoint="checkpoint_finetune.pth"))
+    weak, dense, predictor, split = fold
     labels, ignore_label = predictor.label_manager.foreground_labels, predictor.label_manager.ignore_label
-    folder = Path(nnUNet_preprocessed) / weak
-    split = json.loads((folder / "splits_final.json").read_text())[args.f]
-    data_folder = str(folder / predictor.configuration_manager.data_identifier)
-    dataset = open_dataset(data_folder, split["train"] + split["val"])
+    dataset = fold.open(weak)
 
     scores = {}
     for case in tqdm(split["train"] + split["val"], unit="case"):

@@ -64,10 +64,10 @@ def compare_dice(
         return None
     own, others = (np.array([[m[f][case]["dice"] for f in folds] for case in cases]).mean(1) for m in (method, other))
     statistic, p_value = (0.0, 1.0) if np.array_equal(own, others) else stats.wilcoxon(own, others)
-    difference_interval = _bootstrap_interval(lambda a, b, axis: (a - b).mean(axis), own, others)
+    difference_interval = bootstrap_interval(lambda a, b, axis: (a - b).mean(axis), own, others)
     ratio_interval = None
     if np.count_nonzero(others) > len(others) / 2:  # no resample is all zero
-        ratio_interval = _bootstrap_interval(lambda a, b, axis: a.mean(axis) / b.mean(axis), own, others)
+        ratio_interval = bootstrap_interval(lambda a, b, axis: a.mean(axis) / b.mean(axis), own, others)
     return {
         "num_pairs": len(cases),
         "mean_difference": float((own - others).mean()),
@@ -98,8 +98,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def _bootstrap_interval(statistic: Callable, own: np.ndarray, others: np.ndarray) -> list[float]:
+def bootstrap_interval(statistic: Callable, *samples: np.ndarray) -> list[float]:
+    """Return the 95 % percentile bootstrap interval, over the cases, of a statistic of one or several paired samples.
+
+    Args:
+        statistic: Called with the samples and ``axis``.
+        samples: (cases,), of the same cases.
+    """
     found = stats.bootstrap(
-        (own, others), statistic, paired=True, method="percentile", n_resamples=9999, random_state=0
+        samples, statistic, paired=True, method="percentile", n_resamples=9999, random_state=0
     ).confidence_interval
     return [float(found.low), float(found.high)]

@@ -117,7 +117,7 @@ class PseudoMaskWriter(NamedTuple):
             mask = np.where(weak_label == ignore_label, mask, weak_label)
         elif not images:  # a walk knows its boxes, and what the first one called background may be lesion
             mask = np.where(weak_label == 0, 0, mask)
-        kept = np.zeros(mask.shape, dtype=bool)
+        kept = False  # of any voxel
         if "lesions" in record:
             kept = kept_voxels(weak_label, record, read_grid(weak_label_file), ignore_label=ignore_label)
         mask = np.where(kept, weak_label, mask).astype(np.uint8)
