@@ -14,8 +14,8 @@ differences is relative to those the image has, no scale of intensities and no b
 
 How hard the prior pulls depends on how well the ellipsoid fits: a first walk tells. Where its result agrees with the
 ellipsoid the lesion is a blob and the prior is right; where it does not, as in curved organs, the prior is wrong and
-the image should decide. Once a network has been trained it can take the ellipsoid's place there (see
-:func:`robust_walk`).
+the image should decide. Once a network has been trained it takes the ellipsoid's place there, and has a small say where
+the ellipsoid fits (see :func:`robust_walk`).
 
 Voxels that are certainly not lesion become background inside the box as well, and no more is certain on one side of the
 border than on the other: otherwise a network over-segments.
@@ -38,6 +38,7 @@ TRIAL_WEIGHT = 0.02  # of the prior in the walk that tells how well the ellipsoi
 TRIAL_TOLERANCE = 1e-4
 FITTING_WEIGHT, UNFITTING_WEIGHT = 0.07, 0.005  # of the prior where it fits, and where it does not
 NETWORK_WEIGHT = 0.05  # of the prior where a network's opinion stands in for an ellipsoid that does not fit
+NETWORK_SHARE = 0.1  # of a network's log odds in the prior where the ellipsoid fits
 EVIDENCE_WEIGHT = 0.1  # of the prior where another model is believed
 TRUSTED_FROM, TRUSTED_FULLY = 0.3, 0.6  # Cohen's kappa of another model's mask and the trial's result
 LESS_TRUSTED = 0.3  # added to both where the ellipsoid fits, so that the trial's result is good already
@@ -77,7 +78,8 @@ def robust_walk(
 
     at the weight 0.005^(1 - f) * 0.07^f, or, once a network has an opinion,
 
-        logit q = f * shape(r) + (1 - f) * logit(network) + log p(intensity | lesion) / p(intensity | surroundings)
+        logit q = f * shape(r) + (1 - 0.9 f) * logit(network)
+                  + log p(intensity | lesion) / p(intensity | surroundings)
 
     at the weight 0.05^(1 - f) * 0.07^f. The histograms of the intensity term are weighted by what stands before it.
 
@@ -118,7 +120,8 @@ def robust_walk(
     if network_probability is None:
         log_odds, weight = within, UNFITTING_WEIGHT
     else:
-        log_odds, weight = fit * within + (1 - fit) * _log_odds(network_probability), NETWORK_WEIGHT
+        share = 1 - (1 - NETWORK_SHARE) * fit
+        log_odds, weight = fit * within + share * _log_odds(network_probability), NETWORK_WEIGHT
     weight = weight ** (1 - fit) * FITTING_WEIGHT**fit
     if evidence is not None:
         trust = evidence_weight * evidence_trust(evidence[in_box] > 0.5, trial[in_box] > 0.5, fit)

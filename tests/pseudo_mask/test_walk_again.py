@@ -117,13 +117,13 @@ def test_first_walk_trusts_the_ellipsoid_as_far_as_it_fits(lesion):
     np.testing.assert_allclose(probability[direct.region], expected, atol=2e-3)
 
 
-def test_second_walk_puts_the_network_where_the_ellipsoid_does_not_fit(lesion):
+def test_second_walk_asks_the_network_above_all_where_the_ellipsoid_does_not_fit(lesion):
     image, mask, points = lesion
     network = expit(4 * ndimage.gaussian_filter(mask.astype(float), 2) - 2)
     network[:, 15, 5:8], network[:, 15, 8:11] = 0, 1  # certain
     direct = DirectWalk(image, points)
     learned = logit(network[direct.region]).clip(-4, 4)
-    mixed = direct.fit() * np.where(direct.in_box, direct.shape, 0) + (1 - direct.fit()) * learned
+    mixed = direct.fit() * np.where(direct.in_box, direct.shape, 0) + (1 - 0.9 * direct.fit()) * learned
     expected = direct.probability(np.where(direct.in_box, mixed, -np.inf), 0.05 * 1.4 ** direct.fit())
     probability = walk_again(image, points, network, spacing_mm=SPACING_MM)
     np.testing.assert_allclose(probability[direct.region], expected, atol=2e-3)
@@ -141,11 +141,13 @@ def test_a_network_that_knows_better_helps_where_the_lesion_is_curved():
     assert dice(second, mask) > dice(first, mask) + 0.02
 
 
-def test_no_network_harms_a_blob():
-    image, points = noisy(ball()), extreme_points_from_mask(ball())
-    _, first = first_walk(image, points)
+def test_no_network_does_a_blob_much_harm():
+    mask = ball()
+    image, points = noisy(mask), extreme_points_from_mask(mask)
+    first = first_walk(image, points)[1] > 0.5
     for network in (np.zeros(image.shape), np.ones(image.shape)):
-        np.testing.assert_allclose(walk_again(image, points, network, spacing_mm=SPACING_MM), first, atol=1e-4)
+        second = walk_again(image, points, network, spacing_mm=SPACING_MM) > 0.5
+        assert dice(second, mask) > dice(first, mask) - 0.05
 
 
 def test_labels_are_as_certain_on_either_side_of_the_border(lesion):
