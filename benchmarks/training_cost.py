@@ -31,7 +31,7 @@ DATASET, CONFIGURATION = "Dataset999_TrainingCost", "3d_fullres"
 NUM_STAGES, MAX_FEATURES = 6, 320
 BOX_SHARE = 1 / 3  # of the patch
 FOREGROUND_SHARE, UNLABELLED_SHARE = 0.37, 0.32  # of the box, as the robust recipe leaves it on real tumors
-MAX_TIME_RATIO, MAX_MEMORY_RATIO, MAX_WHOLE_RATIO = 1.05, 1.10, 1.25
+MAX_TIME_RATIO, MAX_MEMORY_RATIO, MAX_WHOLE_RATIO = 1.05, 1.10, 1.10
 NUM_CASES, TILES_PER_CASE = 100, 27  # an image of twice the patch size along each axis takes 3 x 3 x 3 tiles
 
 

@@ -135,10 +135,10 @@ def walk_again(
     axes: np.ndarray | None = None,
     seeds: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Walk as the recipe "robust" does, with a network's opinion in the prior, above all where the ellipsoid does not fit.
+    """Walk as the recipe "robust" does, with a network's opinion in the prior.
 
-    A network has seen many lesions, the walker the edges of this one; see
-    :func:`nnunetv2_simple.pseudo_mask.robust_recipe.robust_walk`.
+    It counts above all where the ellipsoid does not fit. A network has seen many lesions, the walker the edges of this
+    one; see :func:`nnunetv2_simple.pseudo_mask.robust_recipe.robust_walk`.
 
     Args:
         image: As all others, see :func:`generate_pseudo_mask`.

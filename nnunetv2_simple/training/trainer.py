@@ -257,6 +257,7 @@ class PhasedTrainer(PseudoMaskTrainer):
             return
         self._hold_folder()
         self._remove_half_written_files()
+        self._check_schedule()
         splits_file = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
         if self.fold != "all" and splits_file.is_file():
             read_json(splits_file)  # names it if it is damaged
@@ -277,6 +278,23 @@ class PhasedTrainer(PseudoMaskTrainer):
         check_labels_readable(self, self._weak_label_file, cases)
         if any(phase.walks_again for phase in self.phases) and self._lacks_pseudo_masks():
             self._say_where_pseudo_masks_come_from()
+
+    def _check_schedule(self) -> None:
+        """Refuse to resume a training whose phases had other lengths, as those of an earlier version."""
+        index, first = self.phases.index(self.phase), first_epoch(self.phases, self.phase)
+        if index == 0 or self.current_epoch in (first, self.num_epochs):
+            return
+        before = Path(self.output_folder) / f"checkpoint_{self.phases[index - 1].name}.pth"
+        try:
+            is_own = torch.load(before, map_location="cpu", weights_only=False)["current_epoch"] == first
+        except Exception:  # it is not there, or damaged
+            is_own = self.learns_pseudo_masks and not self._lacks_pseudo_masks()
+        if not is_own:
+            raise ValueError(
+                f"the training in {self.output_folder} cannot be resumed at epoch {self.current_epoch}: its phases "
+                f"have other lengths than those of {type(self).__name__}, whose phase {self.phase.name} starts at "
+                f"epoch {first}. Was it started by an earlier version? Resume with that one, or train anew without --c"
+            )
 
     def _draw_folds(self, file: Path) -> None:
         """Write the folds nnU-Net would draw: it writes them in place, so that a kill, or the training of another fold

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import shutil
+from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path):
         trainer.save_checkpoint(str(file))
     assert file.read_bytes() == before
     trainer.load_checkpoint(str(file))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "retraining_began", "is_resumed"),
+    [(20, None, True), (120, None, False), (205, None, False), (500, 210, False), (500, 60, True), (1060, None, True)],
+)
+def test_a_training_of_phases_of_other_lengths_is_not_resumed(tmp_path, epoch, retraining_began, is_resumed):
+    trainer = make_trainer()
+    trainer.initialize()
+    trainer.output_folder, trainer.current_epoch = str(tmp_path), epoch
+    trainer.do_split = lambda: (["one"], [])
+    if retraining_began is not None:
+        torch.save({"current_epoch": retraining_began}, tmp_path / "checkpoint_finetune.pth")
+    with nullcontext() if is_resumed else pytest.raises(ValueError, match=f"{tmp_path} .*{epoch}.* starts at epoch 60"):
+        trainer._check_schedule()
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "other weights", "no weights"])

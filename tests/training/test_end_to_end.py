@@ -125,7 +125,7 @@ def test_each_phase_predicts_through_nnunet(environment, predictions):
 
 
 def test_pseudo_masks_come_from_a_walk_with_the_fine_tuned_network_as_prior(environment, fold, predictions):
-    """Where the ellipsoid fits, as here, the network may have no say: tests/pseudo_mask/test_walk_again.py."""
+    """Where the ellipsoid fits, as here, the network has little say: tests/pseudo_mask/test_walk_again.py."""
     for case in environment.splits["train"]:
         network = np.load(predictions["finetune"] / f"{case}.npz")["probabilities"][1]
         image = sitk.ReadImage(str(environment.dataset / "imagesTr" / f"{case}_0000.nii.gz"))

@@ -13,7 +13,7 @@ from nnunetv2_simple.training.trainer import PhasedTrainer
 
 
 def test_a_phase_is_one_line_of_words():
-    assert str(TRAIN).startswith("200 epochs of 250 iterations on the labels of the dataset")
+    assert str(TRAIN).startswith("50 epochs of 250 iterations on the labels of the dataset")
     assert "voxel contrastive loss" in str(TRAIN) and "propagated" in str(FINETUNE)
     assert "pseudo-masks" in str(RETRAIN) and "Dice + cross-entropy" in str(RETRAIN)
 

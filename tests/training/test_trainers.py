@@ -39,7 +39,7 @@ def test_simple_trainer_has_the_papers_phases():
     phases = recursive_find_trainer_class_by_name("SimPLeTrainer").phases
     assert [phase.name for phase in phases] == ["train", "finetune", "retrain"]
     train, finetune, retrain = phases
-    assert (train.num_epochs, train.initial_lr, train.voxel_term) == (200, 0.01, ContrastiveTerm(100, 0.1, True))
+    assert (train.num_epochs, train.initial_lr, train.voxel_term) == (50, 0.01, ContrastiveTerm(100, 0.1, True))
     assert finetune.num_epochs * finetune.num_iterations_per_epoch == 100
     assert (finetune.initial_lr, finetune.voxel_term) == (1e-4, PropagationTerm(0.1, 100, 0.96, 0.96))
     assert (retrain.num_epochs, retrain.num_iterations_per_epoch, retrain.initial_lr) == (1000, 250, 0.01)
@@ -68,8 +68,8 @@ def test_short_variants_train_and_retrain_as_long_as_every_method_they_are_compa
 
 def test_phase_at_every_epoch():
     phases = (TRAIN, FINETUNE, RETRAIN)
-    assert [first_epoch(phases, phase) for phase in phases] == [0, 200, 210]
-    assert [phase_at(phases, e).name for e in (0, 199, 200, 209, 210, 1209, 1210)] == [
+    assert [first_epoch(phases, phase) for phase in phases] == [0, 50, 60]
+    assert [phase_at(phases, e).name for e in (0, 49, 50, 59, 60, 1059, 1060)] == [
         *("train", "train", "finetune", "finetune", "retrain", "retrain", "retrain")
     ]
 
@@ -87,7 +87,7 @@ def test_learning_rate_of_a_phase_is_nnunets_counted_from_its_first_epoch():
 def test_fine_tuning_lowers_the_learning_rate_at_every_iteration():
     trainer = make_trainer()
     trainer.initialize()
-    trainer.current_epoch = 200 + 3
+    trainer.current_epoch = 50 + 3
     trainer._set_up_phase()
     learning_rates = []
     trainer._iteration = 0
@@ -112,7 +112,7 @@ def test_weak_phases_keep_nnunets_deep_supervision_weights():
 def test_retraining_uses_nnunets_own_loss_and_full_supervisions_value():
     trainer = make_trainer()
     trainer.initialize()
-    trainer.current_epoch = 210
+    trainer.current_epoch = 60
     trainer._set_up_phase()
     dense = make_trainer("nnUNetTrainer", labels={"background": 0, "tumor": 1})
     dense.initialize()
@@ -144,7 +144,7 @@ def test_the_terms_of_the_loss_reach_weights_and_biases(monkeypatch):
     assert np.isnan(logged["propagated_share"])  # the train phase has none
 
 
-@pytest.mark.parametrize("epoch", [0, 200])
+@pytest.mark.parametrize("epoch", [0, 50])
 @pytest.mark.parametrize("labels", [(2,), (0, 2), (1, 2), (0,), (1,), (0, 1)])
 def test_no_patch_makes_the_loss_or_the_weights_not_finite(epoch, labels):
     trainer = make_trainer()
