@@ -108,7 +108,7 @@ def test_training_seconds_by_hand():
         dict.fromkeys(("train", "finetune", "retrain"), 0.5),
     )
     assert training_cost.training_seconds((RETRAIN,), step_s, validation_s) == 1000 * (250 + 25)
-    expected = 200 * (500 + 25) + 10 * (30 + 2.5) + 1000 * (250 + 25)
+    expected = 50 * (500 + 25) + 10 * (30 + 2.5) + 1000 * (250 + 25)
     assert training_cost.training_seconds((TRAIN, FINETUNE, RETRAIN), step_s, validation_s) == expected
 
 
@@ -119,7 +119,7 @@ def test_whole_ratio_by_hand():
     masks = 100 * 27 * 4.0
     ratio, masks_ratio = training_cost.whole_ratio("train", steps, validations, seconds_per_tile=4.0)
     assert masks_ratio == pytest.approx(masks / stock)
-    assert ratio == pytest.approx((200 * (250 * 3 + 50) + 10 * (10 * 8 + 5) + stock + masks) / stock)
+    assert ratio == pytest.approx((50 * (250 * 3 + 50) + 10 * (10 * 8 + 5) + stock + masks) / stock)
 
 
 def test_training_cost_measures_every_variant_and_really_propagates(tmp_path, monkeypatch):

@@ -1,8 +1,8 @@
-from nnunetv2_simple.training.phases import TRAIN_CRF, with_epochs
+from nnunetv2_simple.training.phases import TRAIN_CRF
 from nnunetv2_simple.training.trainer import PhasedTrainer
 
 
 class nnUNetTrainerPartialCE_CRF(PhasedTrainer):
-    """L_pce + L_crf: the train phase of SimPLeTrainer_CRF by itself, and longer."""
+    """L_pce + L_crf: the train phase of SimPLeTrainer_CRF by itself."""
 
-    phases = with_epochs((TRAIN_CRF,), 200)
+    phases = (TRAIN_CRF,)

@@ -68,10 +68,11 @@ class Phase:
         )
 
 
-# Pseudo-masks hardly gain from more than 2000 iterations of the train phase (docs/results.md); 50 epochs are 12,500.
+# After 2000 iterations pseudo-masks were as good as after 10,000 (docs/results.md). 50 epochs are 12,500, as larger
+# networks and more cases may take longer.
 TRAIN = Phase(name="train", labels="weak", num_epochs=50, voxel_term=ContrastiveTerm(), tap="before_nonlinearity")
 TRAIN_CRF = Phase(name="train", labels="weak", num_epochs=50, voxel_term=CRFTerm())  # sees no features
-TRAIN_PARTIAL_CE = Phase(name="train", labels="weak", num_epochs=200)  # the only phase: there is nothing to follow
+TRAIN_PARTIAL_CE = Phase(name="train", labels="weak", num_epochs=50)
 # The 100 iterations of the fine-tuning are counted as 10 epochs, to see them in the log.
 FINETUNE = Phase(
     name="finetune",
@@ -99,7 +100,7 @@ def with_epochs(phases: Sequence[Phase], num_epochs: int) -> tuple[Phase, ...]:
     """Return the phases with another length: as many epochs as the nnUNetTrainer_Nepochs they are compared with.
 
     An epoch has nnU-Net's 250 iterations and 50 of validation. Where there is a retraining it has that length and the
-    train phase a fifth of it; the fine-tuning keeps its own. A single phase has that length.
+    train phase a fifth of it, which is 50 for 250; the fine-tuning keeps its own. A single phase has that length.
     """
     lengths = {"train": num_epochs // 5 if len(phases) > 1 else num_epochs, "retrain": num_epochs}
     nnunets = {"num_iterations_per_epoch": 250, "num_val_iterations_per_epoch": 50}

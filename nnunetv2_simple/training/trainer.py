@@ -14,6 +14,7 @@ Every step may be interrupted and repeated.
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -280,20 +281,21 @@ class PhasedTrainer(PseudoMaskTrainer):
             self._say_where_pseudo_masks_come_from()
 
     def _check_schedule(self) -> None:
-        """Refuse to resume a training whose phases had other lengths, as those of an earlier version."""
-        index, first = self.phases.index(self.phase), first_epoch(self.phases, self.phase)
-        if index == 0 or self.current_epoch in (first, self.num_epochs):
+        """Refuse to resume a training whose phases had other lengths: its epoch would belong to another phase.
+
+        nnU-Net noted the phases of the training so far in debug.json.
+        """
+        noted, final = (Path(self.output_folder) / name for name in ("debug.json", "checkpoint_final.pth"))
+        if self.current_epoch == 0 or final.is_file() or not noted.is_file():
             return
-        before = Path(self.output_folder) / f"checkpoint_{self.phases[index - 1].name}.pth"
-        try:
-            is_own = torch.load(before, map_location="cpu", weights_only=False)["current_epoch"] == first
-        except Exception:  # it is not there, or damaged
-            is_own = self.learns_pseudo_masks and not self._lacks_pseudo_masks()
-        if not is_own:
+        lengths = [int(length) for length in re.findall(r"num_epochs=(\d+),", noted.read_text())]
+        index = self.phases.index(self.phase)
+        first, own = first_epoch(self.phases, self.phase), [phase.num_epochs for phase in self.phases]
+        if index < len(lengths) and (lengths[:index] != own[:index] or self.current_epoch > first + lengths[index]):
             raise ValueError(
                 f"the training in {self.output_folder} cannot be resumed at epoch {self.current_epoch}: its phases "
-                f"have other lengths than those of {type(self).__name__}, whose phase {self.phase.name} starts at "
-                f"epoch {first}. Was it started by an earlier version? Resume with that one, or train anew without --c"
+                f"have {lengths} epochs, those of {type(self).__name__} {own}. Was it begun by an earlier version? "
+                "Resume it with that one, or train anew without --c"
             )
 
     def _draw_folds(self, file: Path) -> None:

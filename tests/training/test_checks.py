@@ -6,6 +6,7 @@ import pickle
 import re
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
@@ -36,17 +37,29 @@ def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("epoch", "retraining_began", "is_resumed"),
-    [(20, None, True), (120, None, False), (205, None, False), (500, 210, False), (500, 60, True), (1060, None, True)],
+    ("lengths", "epoch", "is_resumed"),
+    [((200, 10, 1000), epoch, epoch <= 49) for epoch in (0, 20, 49, 50, 120, 205, 500, 1100)]
+    + [((50, 10, 1000), epoch, True) for epoch in (20, 50, 55, 60, 500, 1060)]
+    + [((20, 10, 1000), 25, False), ((50, 10, 500), 500, True)],
 )
-def test_a_training_of_phases_of_other_lengths_is_not_resumed(tmp_path, epoch, retraining_began, is_resumed):
+def test_a_training_of_phases_of_other_lengths_is_not_resumed(tmp_path, lengths, epoch, is_resumed):
     trainer = make_trainer()
-    trainer.initialize()
     trainer.output_folder, trainer.current_epoch = str(tmp_path), epoch
-    trainer.do_split = lambda: (["one"], [])
-    if retraining_began is not None:
-        torch.save({"current_epoch": retraining_began}, tmp_path / "checkpoint_finetune.pth")
-    with nullcontext() if is_resumed else pytest.raises(ValueError, match=f"{tmp_path} .*{epoch}.* starts at epoch 60"):
+    noted = tuple(replace(phase, num_epochs=length) for phase, length in zip(trainer.phases, lengths, strict=True))
+    (tmp_path / "debug.json").write_text(json.dumps({"phase": str(noted[0]), "phases": repr(noted)}))
+    refusal = rf"{tmp_path} .* at epoch {epoch}: .*\[{lengths[0]}, 10, 1000\] .*\[50, 10, 1000\]"
+    with nullcontext() if is_resumed else pytest.raises(ValueError, match=refusal):
+        trainer._check_schedule()
+    (tmp_path / "checkpoint_final.pth").touch()  # a finished one has nothing left to do
+    trainer._check_schedule()
+
+
+def test_half_a_debug_json_is_no_reason_to_refuse_a_training(tmp_path):
+    trainer = make_trainer()
+    trainer.output_folder, trainer.current_epoch = str(tmp_path), 500
+    text = json.dumps({"phases": repr(trainer.phases)})
+    for end in range(len(text)):
+        (tmp_path / "debug.json").write_text(text[:end])
         trainer._check_schedule()
 
 
