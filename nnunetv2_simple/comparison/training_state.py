@@ -1,13 +1,12 @@
 """What nnU-Net's folders tell of a training: whether it is done, how far it is, what it took."""
 
-import re
 import zipfile
 from pathlib import Path
 
 from nnunetv2_simple.comparison.settings import Training
 from nnunetv2_simple.files import read_json, save_json_atomically
 from nnunetv2_simple.nnunet.checkpoints import load_checkpoint
-from nnunetv2_simple.nnunet.training_log import between_phases_s, last_seed
+from nnunetv2_simple.nnunet.training_log import between_phases_s, last_seed, noted_phases
 
 FINAL, INTERMEDIATE = "checkpoint_final.pth", ("checkpoint_latest.pth", "checkpoint_best.pth")
 
@@ -78,11 +77,11 @@ def _num_iterations(training: Training, num_epochs: int) -> int | None:
     if not file.is_file():
         return None
     noted = read_json(file)
-    phases = re.findall(r"num_epochs=(\d+).*?num_iterations_per_epoch=(\d+)", noted.get("phases", ""))
+    all_in_one = int(noted["num_epochs"]), int(noted["num_iterations_per_epoch"])
     iterations = 0
-    for length, iterations_per_epoch in phases or [(noted["num_epochs"], noted["num_iterations_per_epoch"])]:
-        iterations += min(num_epochs, int(length)) * int(iterations_per_epoch)
-        num_epochs = max(num_epochs - int(length), 0)
+    for length, iterations_per_epoch in noted_phases(noted.get("phases", "")) or [all_in_one]:
+        iterations += min(num_epochs, length) * iterations_per_epoch
+        num_epochs = max(num_epochs - length, 0)
     return iterations
 
 

@@ -1,4 +1,4 @@
-"""The lines of nnU-Net's training logs that this package writes or reads, in one place."""
+"""What this package writes to, or reads from, nnU-Net's training logs and debug.json, in one place."""
 
 import re
 from collections.abc import Iterable
@@ -15,6 +15,20 @@ def last_seed(logs: Iterable[str]) -> int | None:
     """Return the seed that the logs of a training name last; None if they name none."""
     seeds = re.findall(rf"{re.escape(SEED_IN_LOG)} (\d+)", "".join(logs))
     return int(seeds[-1]) if seeds else None
+
+
+def noted_phases(attributes: str) -> list[tuple[int, int]]:
+    """Return the epochs of each phase of a training, and its iterations per epoch; none of a trainer without phases.
+
+    Args:
+        attributes: What nnU-Net notes of the trainer in debug.json. Half of it tells half of the phases.
+
+    Example:
+        >>> noted_phases("(Phase(name='train', num_epochs=2, num_iterations_per_epoch=4, num_val_iterations_per")
+        [(2, 4)]
+    """
+    found = re.findall(r"num_epochs=(\d+),.*?num_iterations_per_epoch=(\d+),", attributes)
+    return [(int(num_epochs), int(num_iterations)) for num_epochs, num_iterations in found]
 
 
 def progress_line(text: str) -> str | None:

@@ -104,8 +104,8 @@ class PseudoMaskTrainer(SeededTrainer):
         with ExitStack() as self._held:
             super().run_training()
 
-    def _share_work(self, work: Callable[[], None]) -> None:
-        """Do this process's part of some work, and return when those of the other GPUs have done theirs.
+    def _share_work(self, work: Callable):
+        """Do this process's part of some work; return its result when those of the other GPUs have done theirs.
 
         Files are waited for, and not messages, because a process group gives up on members that work for longer than
         its timeout.
@@ -114,15 +114,14 @@ class PseudoMaskTrainer(SeededTrainer):
             RuntimeError: If another process failed, with its error, or was killed.
         """
         if not self.is_ddp:
-            work()
-            return
+            return work()
         self._num_shares += 1
         processes = self._of_all_processes(os.getpid())
         names = [f"{SHARE}{processes[0]}_{self._num_shares}_{rank}" for rank in range(len(processes))]
         files = [Path(self.output_folder) / name for name in names]
         error_text = "it was interrupted"
         try:
-            work()
+            result = work()
             error_text = ""
         except Exception as error:
             error_text = f"{type(error).__name__}: {error}"
@@ -133,6 +132,7 @@ class PseudoMaskTrainer(SeededTrainer):
         _wait_for_notes(files, processes)
         dist.barrier()
         files[self.local_rank].unlink()
+        return result
 
     def _of_all_processes(self, found) -> list:
         """Return what every process of this training has found, in the order of their ranks."""
@@ -181,24 +181,19 @@ class PseudoMaskTrainer(SeededTrainer):
         if self.is_ddp:
             dist.barrier()
         self.set_deep_supervision_enabled(False)
-        agreements = []
-
-        def write_own_share() -> None:
-            agreements.extend(
-                write_pseudo_masks(
-                    predictor_of(self),
-                    open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
-                    weak_label_folder=self._weak_label_folder,
-                    output_folder=self.pseudo_mask_folder,
-                    log=self.print_to_log_file,
-                    walk_again=walk_again,
-                    converted_dataset_folder=self._converted_dataset(),
-                )
+        own = self._share_work(
+            lambda: write_pseudo_masks(
+                predictor_of(self),
+                open_dataset(self.preprocessed_dataset_folder, self._own_share(self._training_cases())),
+                weak_label_folder=self._weak_label_folder,
+                output_folder=self.pseudo_mask_folder,
+                log=self.print_to_log_file,
+                walk_again=walk_again,
+                converted_dataset_folder=self._converted_dataset(),
             )
-
-        self._share_work(write_own_share)
+        )
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
-        agreements = [agreement for share in self._of_all_processes(agreements) for agreement in share]
+        agreements = [agreement for share in self._of_all_processes(own) for agreement in share]
         if text := describe_agreement(agreements, len(self._training_cases())):
             self.print_to_log_file(text)
 
@@ -212,20 +207,22 @@ class PseudoMaskTrainer(SeededTrainer):
             The scores of each case (:func:`nnunetv2_simple.evaluation.click_scores.score_clicks`).
         """
         self.set_deep_supervision_enabled(False)
-        predictor, scores = predictor_of(self), {}
+        predictor = predictor_of(self)
         dataset = open_dataset(self.preprocessed_dataset_folder, self._own_share(list(cases)))
 
-        def score_own_share() -> None:
+        def score_own_share() -> dict[str, dict]:
+            scores = {}
             for case in case_identifiers(dataset):
                 logits, properties = predict_case(predictor, dataset, case)
                 prediction = convert_predicted_logits_to_segmentation_with_correct_shape(
                     logits, self.plans_manager, self.configuration_manager, self.label_manager, properties
                 )
                 scores[case] = self._score_by_clicks(case, prediction)
+            return scores
 
-        self._share_work(score_own_share)
+        own = self._share_work(score_own_share)
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
-        return {case: found for share in self._of_all_processes(scores) for case, found in share.items()}
+        return {case: found for share in self._of_all_processes(own) for case, found in share.items()}
 
     def _score_by_clicks(self, case: str, prediction: np.ndarray) -> dict:
         return score_case_by_clicks(

@@ -14,7 +14,6 @@ Every step may be interrupted and repeated.
 
 import inspect
 import os
-import re
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -29,7 +28,7 @@ from nnunetv2_simple.evaluation.click_scores import CLICK_SCORE, summarise_click
 from nnunetv2_simple.evaluation.statistics import evenly_chosen
 from nnunetv2_simple.files import read_json, save_json_atomically, written_atomically
 from nnunetv2_simple.nnunet.datasets import SPLITS_FILE, draw_folds
-from nnunetv2_simple.nnunet.training_log import MIN_PROPAGATED_SHARE, PHASE_IN_LOG
+from nnunetv2_simple.nnunet.training_log import MIN_PROPAGATED_SHARE, PHASE_IN_LOG, noted_phases
 from nnunetv2_simple.nnunet.versions import all_case_identifiers, logged_values
 from nnunetv2_simple.parallel import children_end_on_sigterm, ends_with_killed_workers
 from nnunetv2_simple.training.checks import (
@@ -288,7 +287,7 @@ class PhasedTrainer(PseudoMaskTrainer):
         noted, final = (Path(self.output_folder) / name for name in ("debug.json", "checkpoint_final.pth"))
         if self.current_epoch == 0 or final.is_file() or not noted.is_file():
             return
-        lengths = [int(length) for length in re.findall(r"num_epochs=(\d+),", noted.read_text())]
+        lengths = [num_epochs for num_epochs, _ in noted_phases(noted.read_text())]
         index = self.phases.index(self.phase)
         first, own = first_epoch(self.phases, self.phase), [phase.num_epochs for phase in self.phases]
         if index < len(lengths) and (lengths[:index] != own[:index] or self.current_epoch > first + lengths[index]):
